@@ -120,8 +120,9 @@ type Write struct {
 // Item is one record to write, with its decoded change where it is one.
 type Item struct {
 	Record *stream.Record
-	Value  *stream.Value  // the decoded value; nil where it was not decoded
-	Change *stream.Change // nil for a record that is no change event
+	Value  *stream.Value       // the decoded value; nil where it was not decoded
+	Change *stream.Change      // nil for a record that is no change event
+	Schema *stream.TableSchema // that Change was written with; nil where the record names none
 }
 
 // Written says what became of a batch.
