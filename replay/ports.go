@@ -73,7 +73,8 @@ type Sink interface {
 	Test(ctx context.Context) (string, error)
 
 	// Open takes the shard over: older epochs can write no more, and the writer tells where the sink itself holds the
-	// shard's progress to be, which outranks every copy elsewhere. Another owner's newer epoch is fault.Conflict.
+	// shard's progress to be, which outranks every copy elsewhere. Another owner's newer epoch is fault.Conflict. The
+	// same epoch may open again, as is done after a Write whose outcome is unknown: the earlier writer can write no more.
 	Open(ctx context.Context, shard Shard) (Writer, error)
 
 	Close() error
@@ -109,12 +110,18 @@ type Writer interface {
 type Progress struct {
 	Next     int64
 	Position stream.Position
+	// None says that this kind of sink can hold no progress at all, as an HTTP endpoint: the caller's own copy counts.
+	None bool
 }
 
 // Write is one batch for a Writer. Next may lie past the last item, for offsets that were filtered or hold nothing.
 type Write struct {
 	Items []Item
 	Next  int64
+	// Refusing, where not nil, is called once with all the sink refuses for good, where that is anything, after it is
+	// known and before the sink commits. An error from it ends the Write with nothing committed. It makes the refusals
+	// durable, so that a crash after the commit loses the count of none; a repeated call for the same offsets is harmless.
+	Refusing func(context.Context, []Refusal) error
 }
 
 // Item is one record to write, with its decoded change where it is one.
@@ -137,8 +144,21 @@ type Written struct {
 // Refusal is an item that the sink refuses for good.
 type Refusal struct {
 	Offset int64
-	Reason string
+	Reason string // in words, without the record's contents: it is kept in the ledger
 }
+
+// InDoubt is in the chain of the error of a Write that may have had part of its effect, at a sink without transactions.
+type InDoubt struct {
+	Done    int64 // every item before this offset is applied or refused for certain
+	Applied int64 // how many of those were applied
+	Refused []Refusal
+	Unsure  []int64 // offsets from Done on that may have been applied
+	Err     error
+}
+
+func (e *InDoubt) Error() string { return e.Err.Error() }
+
+func (e *InDoubt) Unwrap() error { return e.Err }
 
 // Ledger keeps plans, approvals, jobs and their progress, each change in one transaction with the audit entry that
 // tells of it. backend/store implements it; replaytest.Ledger is its conformance suite.
@@ -154,8 +174,9 @@ type Ledger interface {
 	Approve(ctx context.Context, a Approval, p StoredPlan, e auditlog.Entry) error
 	Approvals(ctx context.Context, planHash string) ([]Approval, error)
 
-	// CreateJob makes the job and consumes its plan in one transaction.
-	CreateJob(ctx context.Context, j Job, e auditlog.Entry) error
+	// CreateJob makes the job and consumes its plan in one transaction, and keeps the entry's Seq as the job's Intent.
+	// fault.Conflict where the plan's stored state is not from, or a job of the plan has the same Run.
+	CreateJob(ctx context.Context, from PlanState, j Job, e auditlog.Entry) error
 	Job(ctx context.Context, id string) (Job, error)
 	Jobs(ctx context.Context) ([]Job, error)
 	// TakeJob gives the job's lease to holder until now+ttl, with the next epoch; fault.Conflict while another live
@@ -166,4 +187,91 @@ type Ledger interface {
 	// UpdateJob stores state, reason, counts, shards and rate of a job whose epoch is still j.Epoch; fault.Conflict
 	// otherwise. A zero e (no Action) records progress only.
 	UpdateJob(ctx context.Context, j Job, e auditlog.Entry) error
+
+	// Park keeps the coordinates of records that were refused or left in doubt. A record parked before keeps its first
+	// reason.
+	Park(ctx context.Context, parked []Parked, e auditlog.Entry) error
+	// Parked lists an owner's parked records, newest first, at most limit; CountParked counts them, by kind, of one
+	// partition within [from, to), or of all partitions where topic is "".
+	Parked(ctx context.Context, owner string, limit int) ([]Parked, error)
+	CountParked(ctx context.Context, owner, topic string, r stream.Range) (map[ParkKind]int64, error)
+}
+
+// ParkKind says why a record is parked.
+type ParkKind string
+
+const (
+	ParkRefused  ParkKind = "refused"   // by the sink, for good
+	ParkFilter   ParkKind = "filter"    // the filter could not be evaluated on it
+	ParkDecode   ParkKind = "decode"    // it could not be decoded, and the sink needs it decoded
+	ParkNoAnswer ParkKind = "no_answer" // sent, the outcome is unknown: in doubt
+)
+
+// Parked is a record that was set aside: where it is, never what it holds.
+type Parked struct {
+	Owner     string // job id or connector owner
+	Topic     string
+	Partition int32
+	Offset    int64
+	Kind      ParkKind
+	Reason    string
+	At        time.Time // the ledger's to set
+}
+
+// Schemas resolves the schemas that captured records were written with. backend/kafka implements it over
+// stream.SchemaTopic.
+type Schemas interface {
+	// Schema returns the schema named id; fault.NotFound where the log has none.
+	Schema(ctx context.Context, id string) (stream.TableSchema, error)
+}
+
+// Lister lists topics with their ends: every topic where none is named.
+type Lister interface {
+	Topics(ctx context.Context, sizes bool, names ...string) ([]stream.Topic, error)
+}
+
+// Cluster is one cluster's parts.
+type Cluster struct {
+	Source  Source
+	Topics  Lister
+	Schemas Schemas // nil where the cluster has no captured topics
+}
+
+// Clusters finds clusters by name.
+type Clusters interface {
+	// Cluster returns the cluster named name; fault.NotFound where there is none.
+	Cluster(ctx context.Context, name string) (Cluster, error)
+}
+
+// Target is a named sink, as far as a plan freezes it.
+type Target struct {
+	Name       string
+	Type       string // "postgres", "kafka", "http"
+	Mode       string // "upsert", "append"; postgres
+	Guarantee  string // GuaranteeEffectivelyOnce, GuaranteeInDoubt
+	Changes    bool   // it needs records decoded to changes
+	Fences     bool   // the sink itself stops older epochs; without it every batch is announced in the ledger first
+	Idempotent bool   // it drops what it is sent twice under the same key
+	ClusterID  string // kafka
+	DatabaseID string // postgres: the system identifier and the database
+	URL        string // http, without credentials
+	// Topic is the target topic of a Kafka sink, nil where it does not exist yet.
+	Topic *stream.Topic
+	// Consumers names the groups that read the target topic.
+	Consumers []string
+}
+
+// Guarantees that a sink gives.
+const (
+	GuaranteeEffectivelyOnce = "effectively_once"
+	GuaranteeInDoubt         = "at_least_once_or_in_doubt"
+)
+
+// Targets finds sinks by name. app implements it over its sink definitions.
+type Targets interface {
+	// Target describes the sink named name and, of it, the topic, table or path sub ("" none named); fault.NotFound where
+	// there is no such sink. It writes nothing.
+	Target(ctx context.Context, name, sub string) (Target, error)
+	// Open makes the sink ready for one owner, who closes it.
+	Open(ctx context.Context, name string) (Sink, error)
 }
