@@ -20,7 +20,7 @@ import (
 const (
 	MaxDepth  = 128      // lists and objects within one another
 	MaxSize   = 64 << 20 // bytes of the document
-	MaxValues = 1 << 21  // values of the document, names not counted; each takes about 100 bytes of memory
+	MaxValues = 1 << 20  // values of the document, names not counted; each takes about 100 bytes of memory
 )
 
 // JSON reads one JSON document (RFC 8259) without loss: a number keeps its text, an object its order and repeated names.
