@@ -1,0 +1,28 @@
+// Fails a build whose page's JavaScript is over 250 kB gzipped, or whose index.html would break the policy it is served under.
+import { readdirSync, readFileSync } from 'node:fs'
+import { gzipSync } from 'node:zlib'
+
+const limit = 250_000
+const dist = new URL('../dist/', import.meta.url)
+const sizes = { js: [0, 0], css: [0, 0], woff2: [0, 0] }
+for (const name of readdirSync(new URL('assets/', dist))) {
+  const kind = name.slice(name.lastIndexOf('.') + 1)
+  const bytes = readFileSync(new URL(`assets/${name}`, dist))
+  const sum = (sizes[kind] ??= [0, 0])
+  sum[0] += bytes.length
+  sum[1] += kind === 'woff2' ? bytes.length : gzipSync(bytes, { level: 9 }).length
+  if (kind === 'js' && /\.(innerHTML|outerHTML)\s*=[^=]|insertAdjacentHTML|document\.write\(/.test(bytes.toString())) {
+    console.error(`${name} makes elements from a string of HTML`)
+    process.exitCode = 1
+  }
+}
+for (const [kind, [raw, gz]] of Object.entries(sizes)) console.log(`${kind}: ${raw} B, ${gz} B gzipped`)
+if (sizes.js[1] > limit) {
+  console.error(`the page's JavaScript is over ${limit} B gzipped`)
+  process.exitCode = 1
+}
+const html = readFileSync(new URL('index.html', dist), 'utf8')
+if (/<script(?![^>]*\ssrc=)/.test(html) || /<style|\sstyle=|\son\w+=/.test(html)) {
+  console.error('index.html has inline script or style')
+  process.exitCode = 1
+}
