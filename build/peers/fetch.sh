@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# fetch.sh NAME...   has Maven bring a peer's jars into $FRESHET_PEERS/NAME (default: $HOME/.cache/freshet-peers).
+# The peers are the folders beside this script. One that is there already is left alone: delete it to fetch it again.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+fetch() {
+	local pom=$here/$1/pom.xml to=$peers/$1
+	[[ -f $pom ]] || die "no peer is named $1"
+	[[ ! -f $to/.complete ]] || return 0
+	command -v mvn >/dev/null || die "needs mvn (Debian: apt-get install maven)"
+	mkdir -p "$peers"
+	new=$(mktemp -d "$peers/.fetch-XXXXXX")
+	trap 'rm -rf "$new"' EXIT
+	mvn -B -q -Dstyle.color=never -f "$pom" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+		-DincludeScope=runtime "-DoutputDirectory=$new/jars"
+	touch "$new/jars/.complete"
+	# Of several that fetch at once the first one's folder stays.
+	if [[ ! -f $to/.complete ]]; then
+		rm -rf "$to"
+		mv "$new/jars" "$to"
+	fi
+}
+
+(($#)) || usage
+for name; do (fetch "$name"); done
