@@ -93,7 +93,7 @@ type Job struct {
 	Epoch      int64     `json:"epoch"`
 	Holder     string    `json:"holder,omitempty"`
 	LeaseUntil time.Time `json:"lease_until,omitzero"`
-	Intent     uint64    `json:"intent,string"` // the audit entry that announced it
+	Intent     uint64    `json:"intent,string"` // the audit entry that announced this epoch's work
 
 	Counts Counts       `json:"counts"`
 	Shards []ShardState `json:"shards"`

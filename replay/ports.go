@@ -174,13 +174,12 @@ type Ledger interface {
 	Approve(ctx context.Context, a Approval, p StoredPlan, e auditlog.Entry) error
 	Approvals(ctx context.Context, planHash string) ([]Approval, error)
 
-	// CreateJob makes the job and consumes its plan in one transaction, and keeps the entry's Seq as the job's Intent.
-	// fault.Conflict where the plan's stored state is not from, or a job of the plan has the same Run.
+	// CreateJob makes the job and consumes its plan in one transaction. fault.Conflict where the plan's stored state is not from, or a job of the plan has the same Run.
 	CreateJob(ctx context.Context, from PlanState, j Job, e auditlog.Entry) error
 	Job(ctx context.Context, id string) (Job, error)
 	Jobs(ctx context.Context) ([]Job, error)
-	// TakeJob gives the job's lease to holder until now+ttl, with the next epoch; fault.Conflict while another live
-	// holder has it, unless takeOver.
+	// TakeJob gives the job's lease to holder until now+ttl, with the next epoch, and keeps the Seq of e, an intent, as the
+	// job's Intent; fault.Conflict while another live holder has it, unless takeOver.
 	TakeJob(ctx context.Context, id, holder string, ttl time.Duration, takeOver bool, e auditlog.Entry) (Job, error)
 	// RenewJob keeps the lease; fault.Conflict where epoch is no longer the job's.
 	RenewJob(ctx context.Context, id string, epoch int64, ttl time.Duration) error
