@@ -137,8 +137,11 @@ type Written struct {
 	Applied   int64 // items that had an effect, or would have had one but for an equal state
 	Duplicate int64 // items dropped since their position was applied already
 	Refused   []Refusal
-	Before    time.Time // just before the sink was asked to commit
-	After     time.Time // just after it had
+	// Incomplete are those of Applied that became a row with NULL for a value which neither the change carried
+	// (unchanged TOAST) nor the sink held.
+	Incomplete int64
+	Before     time.Time // just before the sink was asked to commit
+	After      time.Time // just after it had
 }
 
 // Refusal is an item that the sink refuses for good.
