@@ -472,13 +472,16 @@ type AuditEntry struct {
 	Hash    string          `json:"hash,omitempty"`
 }
 
-// AuditReport is what a verification found.
+// AuditReport is what a verification found, as `freshet audit verify -o json` has it.
 type AuditReport struct {
 	Head
-	OK      bool   `json:"ok"`
-	Exit    int    `json:"exit"`
-	Code    string `json:"code,omitempty"`
-	Entries string `json:"entries"`
-	Detail  string `json:"detail,omitempty"`
-	Root    string `json:"root,omitempty"`
+	OK      bool     `json:"ok"`
+	Exit    int      `json:"exit"`
+	Code    string   `json:"code,omitempty"`
+	Message string   `json:"message"`
+	Size    string   `json:"db_size"`
+	Root    string   `json:"root,omitempty"`
+	Proved  string   `json:"proved"`
+	Chained string   `json:"chained"`
+	Notes   []string `json:"warnings,omitempty"`
 }
