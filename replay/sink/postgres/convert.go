@@ -85,7 +85,11 @@ func converter(t pgType, h handling) convert {
 	case "numeric":
 		return numericOf(h.get("decimal.handling.mode", "precise"), t.arg(1, 0))
 	case "money":
-		return numericOf(h.get("decimal.handling.mode", "precise"), 2)
+		digits, err := strconv.Atoi(h.get("money.fraction.digits", "2"))
+		if err != nil {
+			digits = 2
+		}
+		return numericOf(h.get("decimal.handling.mode", "precise"), digits)
 	case "bytea":
 		return byteaOf(h.get("binary.handling.mode", "bytes"))
 	case "bit":
@@ -95,9 +99,9 @@ func converter(t pgType, h handling) convert {
 	case "date":
 		return fromDate
 	case "time without time zone":
-		return timeOf(unitOf(h, t, "time"))
+		return timeOf(unitOf(h, t, false))
 	case "timestamp without time zone":
-		return timestampOf(unitOf(h, t, "timestamp"))
+		return timestampOf(unitOf(h, t, true))
 	case "timestamp with time zone", "time with time zone":
 		return fromZoned
 	case "point":
@@ -115,19 +119,14 @@ func converter(t pgType, h handling) convert {
 }
 
 // unitOf is the number of microseconds, or minus the number of nanoseconds, that one unit of a time or timestamp counts.
-func unitOf(h handling, t pgType, kind string) int64 {
-	switch h.get("time.precision.mode", "adaptive") {
-	case "connect":
+func unitOf(h handling, t pgType, timestamp bool) int64 {
+	milliseconds := 1 <= t.arg(0, 6) && t.arg(0, 6) <= 3
+	switch mode := h.get("time.precision.mode", "adaptive"); {
+	case mode == "connect",
+		mode == "adaptive" && milliseconds,
+		mode == "adaptive_time_microseconds" && milliseconds && timestamp:
 		return 1000
-	case "adaptive":
-		if p := t.arg(0, 6); p <= 3 && (kind == "timestamp" || p > 0 || len(t.args) > 0) {
-			return 1000
-		}
-	case "adaptive_time_microseconds":
-		if kind == "timestamp" && t.arg(0, 6) <= 3 {
-			return 1000
-		}
-	case "nanoseconds":
+	case mode == "nanoseconds":
 		return -1000
 	}
 	return 1
@@ -210,16 +209,11 @@ func numericOf(mode string, scale int) convert {
 			}
 			return unscaled(b, u, int(n))
 		case stream.String:
-			switch v.Text {
-			case "NaN", "NAN":
-				return append(b, "NaN"...), nil
-			case "Infinity", "POSITIVE_INFINITY":
-				return append(b, "Infinity"...), nil
-			case "-Infinity", "NEGATIVE_INFINITY":
-				return append(b, "-Infinity"...), nil
-			}
 			if mode == "precise" {
 				return unscaled(b, v, scale)
+			}
+			if special, ok := specialNumbers[v.Text]; ok {
+				return append(b, special...), nil
 			}
 			return fromText(b, v)
 		}
@@ -227,8 +221,24 @@ func numericOf(mode string, scale int) convert {
 	}
 }
 
+// specialNumbers are the ways to write a numeric that is none. "Infinity" is not among those of mode precise: it is
+// base64, too.
+var specialNumbers = map[string]string{
+	"NaN": "NaN", "NAN": "NaN",
+	"Infinity": "Infinity", "+Infinity": "Infinity", "POSITIVE_INFINITY": "Infinity",
+	"-Infinity": "-Infinity", "NEGATIVE_INFINITY": "-Infinity",
+}
+
 // unscaled appends v, base64 of a big-endian two's complement integer, divided by ten to the power of scale.
 func unscaled(b []byte, v *stream.Value, scale int) ([]byte, error) {
+	if v.Kind == stream.String && len(v.Text)%4 != 0 {
+		if special, ok := specialNumbers[v.Text]; ok {
+			return append(b, special...), nil
+		}
+	}
+	if v.Kind == stream.String && strings.IndexByte(v.Text, '.') >= 0 {
+		return fromText(b, v) // more digits than the type has, written as text since no unscaled number holds them
+	}
 	raw, err := bytesOf(v)
 	if err != nil {
 		return b, err
@@ -319,6 +329,9 @@ func byteaOf(mode string) convert {
 				return b, errors.New("malformed base64")
 			}
 			return appendHex(b, raw), nil
+		}
+		if v.Kind == stream.String && strings.HasPrefix(v.Text, `\x`) {
+			return fromText(b, v)
 		}
 		raw, err := bytesOf(v)
 		if err != nil {
@@ -413,7 +426,7 @@ func appendPadded(b []byte, n int64, width int) []byte {
 
 func fromDate(b []byte, v *stream.Value) ([]byte, error) {
 	if v.Kind == stream.String {
-		return isoTime(b, strings.TrimSuffix(v.Text, "Z"), false)
+		return isoTime(b, strings.TrimSuffix(v.Text, "Z"))
 	}
 	day, err := integer(v)
 	if err != nil {
@@ -488,7 +501,7 @@ const (
 func timestampOf(unit int64) convert {
 	return func(b []byte, v *stream.Value) ([]byte, error) {
 		if v.Kind == stream.String {
-			return isoTime(b, strings.TrimSuffix(v.Text, "Z"), false)
+			return isoTime(b, strings.TrimSuffix(v.Text, "Z"))
 		}
 		n, err := integer(v)
 		if err != nil {
@@ -531,14 +544,17 @@ func fromZoned(b []byte, v *stream.Value) ([]byte, error) {
 	if err != nil {
 		return b, err
 	}
-	return isoTime(b, s, true)
+	return isoTime(b, s)
 }
 
 // isoTime turns ISO 8601 as Java writes it into what PostgreSQL reads: years beyond 9999 carry a sign there, and years
 // before Christ are negative with a year zero.
-func isoTime(b []byte, s string, zoned bool) ([]byte, error) {
+func isoTime(b []byte, s string) ([]byte, error) {
 	if strings.IndexByte(s, 0) >= 0 {
 		return b, errNUL
+	}
+	if strings.HasPrefix(s, "0000-") {
+		s = "-" + s
 	}
 	if s == "" || s[0] != '+' && s[0] != '-' || strings.HasSuffix(s, "infinity") {
 		return append(b, s...), nil
