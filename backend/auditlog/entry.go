@@ -33,3 +33,12 @@ type Recorder interface {
 	// Record makes e durable and returns its Seq. Seq and At are the recorder's to set.
 	Record(ctx context.Context, e Entry) (uint64, error)
 }
+
+// Proved is an entry with the proof that a signed checkpoint includes it, as RFC 6962 has it. The entry's hash is that of
+// Leaf as it stands.
+type Proved struct {
+	Entry      Entry
+	Leaf       string
+	Proof      []string   // base64; nil with no checkpoint that covers the entry yet
+	Checkpoint Checkpoint // zero then
+}

@@ -1,0 +1,92 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"freshet/backend/auditlog"
+)
+
+// SQLite stops reading a -wal file at the first frame whose checksum is wrong and takes what follows for never written:
+// a changed byte would take the newest entries away without a word. So the frames are checked here
+// (https://sqlite.org/fileformat2.html#walformat).
+
+const (
+	walHeader   = 32
+	frameHeader = 24
+)
+
+// checkWAL finds the first frame of the current log that is not as it was written. What older logs left behind it does
+// not count.
+func checkWAL(path string) ([]auditlog.Finding, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	damaged := func(page uint32, format string, args ...any) []auditlog.Finding {
+		return []auditlog.Finding{{Code: auditlog.WALDamaged, Page: int(page), Message: "the write-ahead log: " + fmt.Sprintf(format, args...)}}
+	}
+	head := make([]byte, walHeader)
+	if n, err := io.ReadFull(f, head); n == 0 {
+		return nil, nil
+	} else if err != nil {
+		return damaged(0, "it is cut off in its header"), nil
+	}
+	var order binary.ByteOrder = binary.LittleEndian
+	switch binary.BigEndian.Uint32(head) {
+	case 0x377f0682:
+	case 0x377f0683:
+		order = binary.BigEndian
+	default:
+		return damaged(0, "its header was changed"), nil
+	}
+	sum := walSum(order, [2]uint32{}, head[:24])
+	if sum != sumAt(head[24:]) {
+		return damaged(0, "its header was changed"), nil
+	}
+	pageSize := binary.BigEndian.Uint32(head[8:])
+	if pageSize < 512 || pageSize > 65536 {
+		return damaged(0, "its header was changed"), nil
+	}
+	frame := make([]byte, frameHeader+pageSize)
+	for n := 0; ; n++ {
+		if _, err := io.ReadFull(f, frame); err == io.EOF {
+			return nil, nil
+		} else if err == io.ErrUnexpectedEOF {
+			return nil, nil // a frame that was not written to its end is none
+		} else if err != nil {
+			return nil, err
+		}
+		page := binary.BigEndian.Uint32(frame)
+		sum = walSum(order, walSum(order, sum, frame[:8]), frame[frameHeader:])
+		whole := sum == sumAt(frame[16:])
+		ours := string(frame[8:16]) == string(head[16:24])
+		switch {
+		case whole != ours:
+			return damaged(page, "frame %d, of page %d, is not as it was written (or power failed while it was)", n, page), nil
+		case !whole:
+			sum = sumAt(frame[16:]) // of an older log; go on from what it says
+		}
+	}
+}
+
+// walSum goes on with SQLite's checksum over b, whose length is a multiple of 8.
+func walSum(order binary.ByteOrder, s [2]uint32, b []byte) [2]uint32 {
+	for ; len(b) >= 8; b = b[8:] {
+		s[0] += order.Uint32(b) + s[1]
+		s[1] += order.Uint32(b[4:]) + s[0]
+	}
+	return s
+}
+
+func sumAt(b []byte) [2]uint32 {
+	return [2]uint32{binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])}
+}
