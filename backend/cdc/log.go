@@ -12,9 +12,10 @@ type Log interface {
 	// EnsureTopic makes the topic where it is missing; one that exists is left as it is.
 	EnsureTopic(ctx context.Context, topic string, partitions int32, config map[string]string) error
 
-	// Append writes r, blocking only while the log's own buffer is full. Key, Value and Headers belong to the log until
-	// done is called: once, in the partition's order, from another goroutine, with nil only if every replica that must
-	// have the record has it. done must not block. r itself may be reused when Append returns.
+	// Append writes r to the partition that r names, blocking only while the log's own buffer is full. Key, Value and
+	// Headers belong to the log until done is called: once, in the partition's order, from another goroutine, with nil
+	// only if every replica that must have the record has it. done must not block. r itself may be reused when Append
+	// returns.
 	// An error from Append means that done will not be called.
 	Append(ctx context.Context, r *stream.Record, done func(error)) error
 

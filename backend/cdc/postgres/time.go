@@ -1,0 +1,366 @@
+package postgres
+
+import (
+	"math"
+	"strconv"
+)
+
+const (
+	microsPerSecond = 1_000_000
+	microsPerDay    = 24 * 3600 * microsPerSecond
+	// microsPerMonth is Debezium's: a twelfth of 365.25 days.
+	microsPerMonth = 2_629_800 * microsPerSecond
+)
+
+// What Debezium's converter makes of infinite dates and timestamps.
+const (
+	dateInfinity              = -2147472693
+	dateMinusInfinity         = -2147472692
+	microTimestampInfinity    = 9223372036825200000
+	microTimestampMinInfinity = -9223372036832400000
+)
+
+// clock is a time of day in its text form.
+type clock struct {
+	hour, minute, second int64
+	micro                int64
+}
+
+func (c clock) micros() int64 {
+	return ((c.hour*60+c.minute)*60+c.second)*microsPerSecond + c.micro
+}
+
+// scanner reads the pieces of a date or time from its text.
+type scanner struct {
+	text []byte
+	bad  bool
+}
+
+// number reads at least min and at most max digits.
+func (s *scanner) number(min, max int) int64 {
+	var v int64
+	n := 0
+	for n < len(s.text) && n < max && s.text[n] >= '0' && s.text[n] <= '9' {
+		v = v*10 + int64(s.text[n]-'0')
+		n++
+	}
+	if n < min {
+		s.bad = true
+	}
+	s.text = s.text[n:]
+	return v
+}
+
+func (s *scanner) is(c byte) bool { return len(s.text) > 0 && s.text[0] == c }
+
+func (s *scanner) accept(c byte) bool {
+	if !s.is(c) {
+		return false
+	}
+	s.text = s.text[1:]
+	return true
+}
+
+func (s *scanner) expect(c byte) {
+	if !s.accept(c) {
+		s.bad = true
+	}
+}
+
+func (s *scanner) word(w string) bool {
+	if len(s.text) < len(w) || string(s.text[:len(w)]) != w {
+		return false
+	}
+	s.text = s.text[len(w):]
+	return true
+}
+
+// clock reads HH:MM:SS[.ffffff].
+func (s *scanner) clock() clock {
+	var c clock
+	c.hour = s.number(2, 9)
+	s.expect(':')
+	c.minute = s.number(2, 2)
+	s.expect(':')
+	c.second = s.number(2, 2)
+	c.micro = s.fraction()
+	return c
+}
+
+// fraction reads .ffffff as microseconds, 0 where there is none.
+func (s *scanner) fraction() int64 {
+	if !s.accept('.') {
+		return 0
+	}
+	before := len(s.text)
+	v := s.number(1, 6)
+	for n := before - len(s.text); n < 6; n++ {
+		v *= 10
+	}
+	return v
+}
+
+// date reads YYYY-MM-DD; the era comes later in the text.
+func (s *scanner) date() (year, month, day int64) {
+	year = s.number(4, 9)
+	s.expect('-')
+	month = s.number(2, 2)
+	s.expect('-')
+	day = s.number(2, 2)
+	return year, month, day
+}
+
+// era turns year into the astronomical one and takes " BC" off.
+func (s *scanner) era(year int64) int64 {
+	if s.word(" BC") {
+		return 1 - year
+	}
+	return year
+}
+
+// zone reads +HH[:MM[:SS]] as seconds east of UTC.
+func (s *scanner) zone() int64 {
+	sign := int64(1)
+	switch {
+	case s.accept('-'):
+		sign = -1
+	case s.accept('+'):
+	default:
+		s.bad = true
+	}
+	v := s.number(2, 2) * 3600
+	if s.accept(':') {
+		v += s.number(2, 2) * 60
+		if s.accept(':') {
+			v += s.number(2, 2)
+		}
+	}
+	return sign * v
+}
+
+func (s *scanner) done() bool { return !s.bad && len(s.text) == 0 }
+
+// epochDay counts days from 1970-01-01 in the proleptic Gregorian calendar.
+func epochDay(year, month, day int64) int64 {
+	if month <= 2 {
+		year--
+	}
+	era := year / 400
+	if year < 0 {
+		era = (year - 399) / 400
+	}
+	yearOfEra := year - era*400
+	dayOfYear := (153*((month+9)%12)+2)/5 + day - 1
+	return era*146097 + yearOfEra*365 + yearOfEra/4 - yearOfEra/100 + dayOfYear - 719468
+}
+
+// civil is epochDay's inverse.
+func civil(days int64) (year, month, day int64) {
+	days += 719468
+	era := days / 146097
+	if days < 0 {
+		era = (days - 146096) / 146097
+	}
+	dayOfEra := days - era*146097
+	yearOfEra := (dayOfEra - dayOfEra/1460 + dayOfEra/36524 - dayOfEra/146096) / 365
+	dayOfYear := dayOfEra - (365*yearOfEra + yearOfEra/4 - yearOfEra/100)
+	shifted := (5*dayOfYear + 2) / 153
+	day = dayOfYear - (153*shifted+2)/5 + 1
+	month = shifted + 3
+	if month > 12 {
+		month -= 12
+	}
+	year = yearOfEra + era*400
+	if month <= 2 {
+		year++
+	}
+	return year, month, day
+}
+
+func encodeDate(dst, text []byte) ([]byte, bool) {
+	switch string(text) {
+	case "infinity":
+		return strconv.AppendInt(dst, dateInfinity, 10), true
+	case "-infinity":
+		return strconv.AppendInt(dst, dateMinusInfinity, 10), true
+	}
+	s := scanner{text: text}
+	year, month, day := s.date()
+	year = s.era(year)
+	if !s.done() {
+		return dst, false
+	}
+	return strconv.AppendInt(dst, epochDay(year, month, day), 10), true
+}
+
+// encodeTime counts microseconds of the day; a divisor of 1000 makes them milliseconds.
+func encodeTime(divisor int64) encoder {
+	return func(dst, text []byte) ([]byte, bool) {
+		s := scanner{text: text}
+		c := s.clock()
+		if !s.done() {
+			return dst, false
+		}
+		return strconv.AppendInt(dst, c.micros()/divisor, 10), true
+	}
+}
+
+// encodeTimestamp counts microseconds from 1970 as if in UTC; a divisor of 1000 makes them milliseconds.
+func encodeTimestamp(divisor int64) encoder {
+	return func(dst, text []byte) ([]byte, bool) {
+		switch string(text) {
+		case "infinity":
+			return strconv.AppendInt(dst, microTimestampInfinity/divisor, 10), true
+		case "-infinity":
+			return strconv.AppendInt(dst, microTimestampMinInfinity/divisor, 10), true
+		}
+		s := scanner{text: text}
+		year, month, day := s.date()
+		s.expect(' ')
+		c := s.clock()
+		year = s.era(year)
+		if !s.done() {
+			return dst, false
+		}
+		micros := epochDay(year, month, day)*microsPerDay + c.micros()
+		return strconv.AppendInt(dst, floorDiv(micros, divisor), 10), true
+	}
+}
+
+func floorDiv(a, b int64) int64 {
+	q := a / b
+	if a%b < 0 {
+		q--
+	}
+	return q
+}
+
+// encodeTimestamptz writes ISO 8601 in UTC with the given number of fraction digits; the session's zone is UTC.
+func encodeTimestamptz(digits int) encoder {
+	return func(dst, text []byte) ([]byte, bool) {
+		switch string(text) {
+		case "infinity", "-infinity":
+			return encodeString(dst, text)
+		}
+		s := scanner{text: text}
+		year, month, day := s.date()
+		s.expect(' ')
+		c := s.clock()
+		zone := s.zone()
+		year = s.era(year)
+		if !s.done() || zone != 0 {
+			return dst, false
+		}
+		dst = append(dst, '"')
+		dst = appendYear(dst, year)
+		dst = append(dst, '-')
+		dst = append2(dst, month)
+		dst = append(dst, '-')
+		dst = append2(dst, day)
+		dst = append(dst, 'T')
+		dst = appendClock(dst, c, digits)
+		return append(dst, 'Z', '"'), true
+	}
+}
+
+// encodeTimetz writes the time in UTC, its fraction without trailing zeros.
+func encodeTimetz(dst, text []byte) ([]byte, bool) {
+	s := scanner{text: text}
+	c := s.clock()
+	zone := s.zone()
+	if !s.done() {
+		return dst, false
+	}
+	if zone != 0 {
+		micros := c.micros() - zone*microsPerSecond
+		micros = (micros%microsPerDay + microsPerDay) % microsPerDay
+		c = clock{hour: micros / (3600 * microsPerSecond), minute: micros / (60 * microsPerSecond) % 60,
+			second: micros / microsPerSecond % 60, micro: micros % microsPerSecond}
+	}
+	digits := 6
+	for v := c.micro; digits > 0 && v%10 == 0; v /= 10 {
+		digits--
+	}
+	dst = append(dst, '"')
+	dst = appendClock(dst, c, digits)
+	return append(dst, 'Z', '"'), true
+}
+
+// appendYear writes years as Java's ISO format does: four digits at least, signed beyond 9999.
+func appendYear(dst []byte, year int64) []byte {
+	if year < 0 {
+		dst = append(dst, '-')
+		year = -year
+	} else if year > 9999 {
+		dst = append(dst, '+')
+	}
+	for limit := int64(1000); limit > year && limit > 1; limit /= 10 {
+		dst = append(dst, '0')
+	}
+	return strconv.AppendInt(dst, year, 10)
+}
+
+func append2(dst []byte, v int64) []byte {
+	return append(dst, byte('0'+v/10%10), byte('0'+v%10))
+}
+
+func appendClock(dst []byte, c clock, digits int) []byte {
+	dst = append2(dst, c.hour)
+	dst = append(dst, ':')
+	dst = append2(dst, c.minute)
+	dst = append(dst, ':')
+	dst = append2(dst, c.second)
+	if digits == 0 {
+		return dst
+	}
+	dst = append(dst, '.')
+	for i, unit := 0, int64(100_000); i < digits; i, unit = i+1, unit/10 {
+		dst = append(dst, byte('0'+c.micro/unit%10))
+	}
+	return dst
+}
+
+// encodeInterval counts microseconds, a month being a twelfth of 365.25 days. What int64 cannot hold is its end.
+func encodeInterval(dst, text []byte) ([]byte, bool) {
+	s := scanner{text: text}
+	var months, days, micros int64
+	for first := true; len(s.text) > 0; first = false {
+		if !first {
+			s.expect(' ')
+		}
+		sign := int64(1)
+		if s.accept('-') {
+			sign = -1
+		} else {
+			s.accept('+')
+		}
+		v := s.number(1, 10)
+		switch {
+		case s.is(':'):
+			c := clock{hour: v}
+			s.expect(':')
+			c.minute = s.number(2, 2)
+			s.expect(':')
+			c.second = s.number(2, 2)
+			c.micro = s.fraction()
+			total := saturatingAdd(saturatingMul(c.hour, 3600*microsPerSecond), (c.minute*60+c.second)*microsPerSecond+c.micro)
+			micros = sign * min(total, math.MaxInt64)
+		case s.word(" years"), s.word(" year"):
+			months += sign * v * 12
+		case s.word(" mons"), s.word(" mon"):
+			months += sign * v
+		case s.word(" days"), s.word(" day"):
+			days = sign * v
+		default:
+			return dst, false
+		}
+		if s.bad {
+			return dst, false
+		}
+	}
+	if len(text) == 0 {
+		return dst, false
+	}
+	total := saturatingAdd(saturatingMul(months, microsPerMonth), saturatingMul(days, microsPerDay))
+	return strconv.AppendInt(dst, saturatingAdd(total, micros), 10), true
+}
