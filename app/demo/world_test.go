@@ -61,7 +61,7 @@ func parent(dir string) {
 	select {}
 }
 
-func testLogger(t *testing.T) *slog.Logger {
+func testLogger(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
 }
 
@@ -173,7 +173,9 @@ func TestWorldLivesAndGoesOn(t *testing.T) {
 			return query[int64](t, w.ShopDSN(), "SELECT pg_relation_filenode('basket_items')::bigint") != file
 		})
 		for _, kind := range []string{"OrderPlaced", "PaymentSucceeded"} {
-			waitFor(t, kind, func() bool { return query[int](t, w.ShopDSN(), "SELECT count(*) FROM outbox WHERE type = $1", kind) > 0 })
+			waitFor(t, kind, func() bool {
+				return query[int](t, w.ShopDSN(), "SELECT count(*) FROM outbox WHERE type = $1", kind) > 0
+			})
 		}
 		for _, c := range choreList {
 			conn, err := pgx.Connect(ctx, w.ShopDSN())
