@@ -6,6 +6,7 @@ export default defineConfig({
   // The page is served under a policy without inline script or style, so nothing is inlined.
   build: {
     target: 'es2022',
+    cssTarget: ['chrome123', 'safari17.5', 'firefox120'], // the first with light-dark()
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     reportCompressedSize: false,

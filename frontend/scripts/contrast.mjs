@@ -5,7 +5,9 @@ import { readdirSync, readFileSync } from 'node:fs'
 const root = new URL('../src/', import.meta.url)
 const css = readFileSync(new URL('styles/tokens.css', root), 'utf8')
 const themes = [{}, {}]
-for (const [, name, light, dark] of css.matchAll(/--([\w-]+):\s*light-dark\(\s*(#[0-9a-f]{6})\s*,\s*(#[0-9a-f]{6})\s*\)/gi)) {
+for (const [, name, light, dark] of css.matchAll(
+  /--([\w-]+):\s*light-dark\(\s*(#[0-9a-f]{6})\s*,\s*(#[0-9a-f]{6})\s*\)/gi,
+)) {
   themes[0][name] = light
   themes[1][name] = dark
 }
@@ -41,15 +43,45 @@ const contrast = (a, b) => {
 
 // Dichromacy at full strength, in linear light (Machado, Oliveira, Fernandes 2009); the distance is Euclidean in OKLab.
 const sight = {
-  normal: [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
-  protan: [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-  deutan: [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
-  tritan: [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+  normal: [
+    [1, 0, 0],
+    [0, 1, 0],
+    [0, 0, 1],
+  ],
+  protan: [
+    [0.152286, 1.052583, -0.204868],
+    [0.114503, 0.786281, 0.099216],
+    [-0.003882, -0.048116, 1.051998],
+  ],
+  deutan: [
+    [0.367322, 0.860646, -0.227968],
+    [0.280085, 0.672501, 0.047413],
+    [-0.01182, 0.04294, 0.968881],
+  ],
+  tritan: [
+    [1.255528, -0.076749, -0.178779],
+    [-0.078411, 0.930809, 0.147602],
+    [0.004733, 0.691367, 0.3039],
+  ],
 }
 const apply = (m, v) => m.map((row) => row[0] * v[0] + row[1] * v[1] + row[2] * v[2])
 const oklab = (rgb) => {
-  const lms = apply([[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566], [0.0883024619, 0.2817188376, 0.6299787005]], rgb)
-  return apply([[0.2104542553, 0.793617785, -0.0040720468], [1.9779984951, -2.428592205, 0.4505937099], [0.0259040371, 0.7827717662, -0.808675766]], lms.map((x) => Math.cbrt(Math.max(0, x))))
+  const lms = apply(
+    [
+      [0.4122214708, 0.5363325363, 0.0514459929],
+      [0.2119034982, 0.6806995451, 0.1073969566],
+      [0.0883024619, 0.2817188376, 0.6299787005],
+    ],
+    rgb,
+  )
+  return apply(
+    [
+      [0.2104542553, 0.793617785, -0.0040720468],
+      [1.9779984951, -2.428592205, 0.4505937099],
+      [0.0259040371, 0.7827717662, -0.808675766],
+    ],
+    lms.map((x) => Math.cbrt(Math.max(0, x))),
+  )
 }
 const distance = (a, b, m) => {
   const [p, q] = [a, b].map((hex) => oklab(apply(m, channels(hex).map(linear)).map((x) => Math.min(1, Math.max(0, x)))))
@@ -70,7 +102,15 @@ for (const [fore, backs, needs] of pairs) {
 }
 table.push('', '| least distance of states (OKLab) | light | dark |', '|---|---|---|')
 for (const [name, m] of Object.entries(sight)) {
-  const least = themes.map((t) => Math.min(...[['good', 'warn'], ['good', 'bad'], ['warn', 'bad']].map(([a, b]) => distance(t[a], t[b], m))))
+  const least = themes.map((t) =>
+    Math.min(
+      ...[
+        ['good', 'warn'],
+        ['good', 'bad'],
+        ['warn', 'bad'],
+      ].map(([a, b]) => distance(t[a], t[b], m)),
+    ),
+  )
   table.push(`| ${name} | ${least.map((d) => d.toFixed(3)).join(' | ')} |`)
   least.forEach((d, i) => {
     if (d < apart) failures.push(`states, ${name}, ${['light', 'dark'][i]}: ${d.toFixed(3)} apart, need ${apart}`)
@@ -80,9 +120,11 @@ for (const [name, m] of Object.entries(sight)) {
 for (const name of readdirSync(root, { recursive: true })) {
   if (!/\.(svelte|css)$/.test(name) || name.endsWith('tokens.css')) continue
   const source = readFileSync(new URL(name, root), 'utf8')
-  for (const [raw] of source.matchAll(/#[0-9a-f]{3,8}\b(?=\s*[;,)"'])|\b(?:rgb|hsl|oklch)a?\(/gi)) failures.push(`${name}: raw colour ${raw}`)
+  for (const [raw] of source.matchAll(/#[0-9a-f]{3,8}\b(?=\s*[;,)"'])|\b(?:rgb|hsl|oklch)a?\(/gi))
+    failures.push(`${name}: raw colour ${raw}`)
   for (const [, used] of source.matchAll(/var\(--([\w-]+)/g)) {
-    if (!css.includes(`--${used}:`) && !source.includes(`--${used}:`) && !source.includes(`style:--${used}`)) failures.push(`${name}: no such token --${used}`)
+    if (!css.includes(`--${used}:`) && !source.includes(`--${used}:`) && !source.includes(`style:--${used}`))
+      failures.push(`${name}: no such token --${used}`)
   }
 }
 

@@ -1,0 +1,43 @@
+import type { Query } from '../api/client'
+import type { MapNode, MapPath } from '../api/types'
+
+/** The cluster that a topic or a group is in: a node of another than the bundled broker has its name in the id. */
+export function clusterOf(n: Pick<MapNode, 'id' | 'lane' | 'ref'>): string {
+  const rest = n.id.slice(n.lane.length + 1)
+  return rest.endsWith(`/${n.ref}`) ? rest.slice(0, -n.ref.length - 1) : 'embedded'
+}
+
+/** Which series tells how a path did over time. */
+export function pathSeries(p: MapPath, nodes: readonly MapNode[]): Query {
+  const [kind, name] = split(p.to)
+  const topic = nodes.find((n) => n.lane === 'topic' && n.ref === p.topic)
+  const end = kind === 'topic' ? {} : { [kind]: name }
+  return { metric: 'freshness_seconds', cluster: topic ? clusterOf(topic) : 'embedded', source: p.source, topic: p.topic, ...end, hop: 'total' }
+}
+
+/** Which series tells of a node whose paths do not say it all. */
+export function nodeSeries(n: Pick<MapNode, 'id' | 'lane' | 'ref'>): { query: Query; words: string } | null {
+  switch (n.lane) {
+    case 'topic':
+      return { query: { metric: 'topic_records_per_second', cluster: clusterOf(n), topic: n.ref }, words: 'Records written a second' }
+    case 'group':
+      return { query: { metric: 'lag_records', cluster: clusterOf(n), group: n.ref }, words: 'Records not read yet' }
+    default:
+      return null
+  }
+}
+
+/** A series over the time until now. */
+export function over(q: Query, ms: number, now = Date.now()): Query {
+  return { ...q, from: new Date(now - ms).toISOString(), to: new Date(now).toISOString(), max: 400 }
+}
+
+/** How often a series of that length is worth reading again. */
+export function refresh(ms: number): number {
+  return Math.min(60_000, Math.max(5_000, ms / 400))
+}
+
+function split(id: string): [string, string] {
+  const i = id.indexOf(':')
+  return [id.slice(0, i), id.slice(i + 1)]
+}
