@@ -40,6 +40,11 @@ func newHistory(t testing.TB, entries int) *history {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return historyOf(t, secret, public, entries)
+}
+
+func historyOf(t testing.TB, secret, public string, entries int) *history {
+	t.Helper()
 	signer, err := note.NewSigner(secret)
 	if err != nil {
 		t.Fatal(err)

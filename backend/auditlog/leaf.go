@@ -7,7 +7,6 @@ import (
 	"io"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -48,8 +47,8 @@ func EncodeLeaf(e Entry, prev tlog.Hash) ([]byte, error) {
 	if err != nil {
 		return nil, refuse("detail: %w", err)
 	}
-	leaf, err := encode(leafJSON{e.Action, e.Actor, e.At.UTC().Format(timeFormat), detail, e.Outcome, e.Phase,
-		prev.String(), e.Ref, e.Seq, e.Subject, 1})
+	leaf, err := encode(leafJSON{clean(e.Action), clean(e.Actor), e.At.UTC().Format(timeFormat), detail, clean(e.Outcome),
+		e.Phase, prev.String(), e.Ref, e.Seq, clean(e.Subject), 1})
 	if err != nil {
 		return nil, refuse("%w", err)
 	}
@@ -178,10 +177,5 @@ func encode(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// Clean replaces what JSON cannot carry, so that a name taken from hostile input can be recorded and read back.
-func Clean(s string) string {
-	if utf8.ValidString(s) {
-		return s
-	}
-	return strings.ToValidUTF8(s, "\ufffd")
-}
+// clean replaces what JSON cannot carry: names may come from hostile input.
+func clean(s string) string { return strings.ToValidUTF8(s, "\ufffd") }
