@@ -1,5 +1,6 @@
-// summary.mjs go|vitest EVENTS COUNTS   reads a test run's JSON, prints what a person needs of it (for Go: each package,
-// the output of what failed, why something was skipped), and writes "passed failed skipped" to COUNTS.
+// summary.mjs go|proof|vitest EVENTS COUNTS   reads a test run's JSON, prints what a person needs of it (for Go: each
+// package, the output of what failed, why something was skipped; for a proof also what tests that passed had to say), and
+// writes "passed failed skipped" to COUNTS.
 import { createReadStream, readFileSync, writeFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 
@@ -47,6 +48,10 @@ async function goTests() {
     const partsFailed = [...tests].some(([k, p]) => k.startsWith(`${key}/`) && (p.result || 'fail') === 'fail')
     if (parents.has(key) && !(result === 'fail' && !partsFailed)) continue
     sum[result]++
+    if (result === 'pass' && kind === 'proof') {
+      const said = t.output.split('\n').filter((l) => l.trim() && !/^\s*(===|---)|\blevel=/.test(l))
+      console.log([`--- PASS ${t.where} ${t.name}`, ...said].join('\n'))
+    }
     if (result === 'fail') console.log(`--- FAIL ${t.where} ${t.name}${t.result ? '' : ' (did not end)'}\n${t.output}`)
     if (result === 'skip') console.log(`--- SKIP ${t.where} ${t.name}: ${t.output.split('\n').filter((l) => !/^(===|---)/.test(l.trim())).join(' ').trim()}`)
   }
@@ -67,4 +72,4 @@ function vitest() {
   return [r.numPassedTests, r.numFailedTests + broken, r.numPendingTests + r.numTodoTests]
 }
 
-writeFileSync(counts, `${(kind === 'go' ? await goTests() : vitest()).join(' ')}\n`)
+writeFileSync(counts, `${(kind === 'vitest' ? vitest() : await goTests()).join(' ')}\n`)
