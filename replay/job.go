@@ -34,7 +34,7 @@ var jobMoves = map[JobState][]JobState{
 	JobRunning:    {JobPreflight, JobPausing, JobBlocked, JobCancelling, JobDraining, JobFenced, JobFailed},
 	JobPausing:    {JobPaused, JobPreflight, JobCancelling, JobBlocked, JobFenced, JobDraining, JobFailed},
 	JobPaused:     {JobPreflight, JobCancelling},
-	JobBlocked:    {JobPreflight, JobCancelling, JobFenced, JobFailed},
+	JobBlocked:    {JobPreflight, JobPaused, JobCancelling, JobFenced, JobFailed},
 	JobDraining:   {JobPreflight, JobVerifying, JobCancelling, JobFenced},
 	JobVerifying:  {JobPreflight, JobCompleted, JobBlocked, JobCancelling, JobFenced},
 	JobCancelling: {JobCancelled, JobFenced},

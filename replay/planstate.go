@@ -27,11 +27,11 @@ const (
 )
 
 // planMoves is the state machine: every move that may be made, and no other. PLANNED may be submitted too: the
-// approval then names no evidence, and the audit history says so.
+// approval then names no evidence, and the audit history says so. Where no approval is needed, a plan runs as it is.
 var planMoves = map[PlanState][]PlanState{
-	PlanPlanned:  {PlanDryRun, PlanAwaiting, PlanApproved, PlanRejected, PlanWithdrawn, PlanSuperseded, PlanExpired},
+	PlanPlanned:  {PlanDryRun, PlanAwaiting, PlanApproved, PlanRejected, PlanWithdrawn, PlanSuperseded, PlanExpired, PlanInvalid, PlanConsumed},
 	PlanDryRun:   {PlanReady, PlanPlanned},
-	PlanReady:    {PlanDryRun, PlanAwaiting, PlanApproved, PlanRejected, PlanWithdrawn, PlanSuperseded, PlanExpired},
+	PlanReady:    {PlanDryRun, PlanAwaiting, PlanApproved, PlanRejected, PlanWithdrawn, PlanSuperseded, PlanExpired, PlanInvalid, PlanConsumed},
 	PlanAwaiting: {PlanAwaiting, PlanApproved, PlanRejected, PlanWithdrawn, PlanExpired},
 	PlanApproved: {PlanConsumed, PlanInvalid, PlanExpired, PlanRevoked, PlanWithdrawn},
 }
@@ -48,6 +48,7 @@ type StoredPlan struct {
 	Reason   string          `json:"reason,omitempty"` // of the state
 	Title    string          `json:"title"`
 	Author   string          `json:"author"`
+	Actor    string          `json:"actor"` // who stored it; an imported document may name another author
 	Risk     int             `json:"risk"`
 	Needed   int             `json:"approvals_needed"`
 	Warnings []Warning       `json:"warnings"`

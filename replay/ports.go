@@ -2,6 +2,7 @@ package replay
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"freshet/backend/auditlog"
@@ -44,7 +45,7 @@ type ReadRequest struct {
 type Reader interface {
 	// Next returns what follows, waiting until there is something. After the last offset before To it returns io.EOF.
 	// Retention that moved past the position is a *GapError; it repeats until the reader is closed. A transaction that
-	// stays open does not end the wait: Waiting tells of it.
+	// stays open does not end the wait. The batch belongs to the caller.
 	Next(ctx context.Context) (Batch, error)
 	Close()
 }
@@ -65,6 +66,10 @@ type GapError struct {
 	Topic     string
 	Partition int32
 	From, To  int64
+}
+
+func (e *GapError) Error() string {
+	return fmt.Sprintf("%s/%d: the log no longer holds offsets %d to %d", e.Topic, e.Partition, e.From, e.To-1)
 }
 
 // Sink is a place that records are written to. Each kind is a folder under replay/sink and passes replaytest.Sink.
@@ -174,7 +179,8 @@ type Ledger interface {
 	Plans(ctx context.Context) ([]StoredPlan, error)
 	// UpdatePlan changes state and evidence; fault.Conflict where the stored state is not from.
 	UpdatePlan(ctx context.Context, from PlanState, p StoredPlan, e auditlog.Entry) error
-	Approve(ctx context.Context, a Approval, p StoredPlan, e auditlog.Entry) error
+	// Approve keeps an approval and what it makes of the plan; fault.Conflict where the stored state is not from.
+	Approve(ctx context.Context, a Approval, from PlanState, p StoredPlan, e auditlog.Entry) error
 	Approvals(ctx context.Context, planHash string) ([]Approval, error)
 
 	// CreateJob makes the job and consumes its plan in one transaction. fault.Conflict where the plan's stored state is not from, or a job of the plan has the same Run.
@@ -187,7 +193,8 @@ type Ledger interface {
 	// RenewJob keeps the lease; fault.Conflict where epoch is no longer the job's.
 	RenewJob(ctx context.Context, id string, epoch int64, ttl time.Duration) error
 	// UpdateJob stores state, reason, counts, shards and rate of a job whose epoch is still j.Epoch; fault.Conflict
-	// otherwise. A zero e (no Action) records progress only.
+	// otherwise. A zero e (no Action) records progress only. An empty Holder gives the lease back; else holder and lease
+	// stay as they are stored.
 	UpdateJob(ctx context.Context, j Job, e auditlog.Entry) error
 
 	// Park keeps the coordinates of records that were refused or left in doubt. A record parked before keeps its first
