@@ -171,6 +171,7 @@ func (p *Probe) judge(l *look) *Detail {
 		d.Groups[i] = p.group(l, &l.groups[i], l.pairs[begin:next])
 	}
 	slices.SortFunc(d.Groups, func(a, b Group) int { return cmp.Compare(a.Name, b.Name) })
+	p.last = d
 	return d
 }
 

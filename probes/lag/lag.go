@@ -49,6 +49,7 @@ type Probe struct {
 	round  int64
 	parts  map[stream.TopicPartition]*part
 	groups map[string]*group
+	last   *Detail
 }
 
 // part is what is remembered of one partition.
@@ -120,6 +121,13 @@ func (p *Probe) Name() string { return "lag/" + p.cluster.Name() }
 
 // Every is the pace.
 func (p *Probe) Every() time.Duration { return p.o.Every }
+
+// Detail is the last round's, nil before the first.
+func (p *Probe) Detail() *Detail {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last
+}
 
 // Committed tells when a group was seen to commit beyond an offset.
 func (p *Probe) Committed(group string, tp stream.TopicPartition, offset int64) probes.Passage {
