@@ -76,3 +76,16 @@ func Fresh(r stream.Reading, now time.Time, limit time.Duration, err error) stre
 	}
 	return stream.UnknownReading(r.Unit, why, r.AsOf)
 }
+
+// BytesText writes an amount of memory: 512 B, 1.5 KiB, 10.0 MiB.
+func BytesText(n float64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	i := 0
+	for ; n >= 1024 && i < len(units)-1; i++ {
+		n /= 1024
+	}
+	if i == 0 {
+		return fmt.Sprintf("%.0f B", n)
+	}
+	return fmt.Sprintf("%.1f %s", n, units[i])
+}
