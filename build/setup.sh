@@ -33,6 +33,7 @@ libc_here() { [[ -e /usr/include/stdlib.h ]]; }
 
 for_server() {
 	need git have git
+	if have apt-get; then need ca-certificates test -e /etc/ssl/certs/ca-certificates.crt; fi
 	need make have make
 	need gcc any gcc clang cc
 	if [[ $(uname) == Linux ]]; then need libc6-dev libc_here; fi
