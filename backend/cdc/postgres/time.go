@@ -12,12 +12,13 @@ const (
 	microsPerMonth = 2_629_800 * microsPerSecond
 )
 
-// What Debezium's converter makes of infinite dates and timestamps.
+// What Debezium 3.7 writes for infinite dates and for infinite timestamps of milliseconds; those of microseconds are the
+// ends of int64.
 const (
-	dateInfinity              = -2147472693
-	dateMinusInfinity         = -2147472692
-	microTimestampInfinity    = 9223372036825200000
-	microTimestampMinInfinity = -9223372036832400000
+	dateInfinity               = 2146033979
+	dateMinusInfinity          = -2147472691
+	millisTimestampInfinity    = 9223372036825200000
+	millisTimestampMinInfinity = -9223372036832400000
 )
 
 // clock is a time of day in its text form.
@@ -207,12 +208,16 @@ func encodeTime(divisor int64) encoder {
 
 // encodeTimestamp counts microseconds from 1970 as if in UTC; a divisor of 1000 makes them milliseconds.
 func encodeTimestamp(divisor int64) encoder {
+	infinity, minusInfinity := int64(math.MaxInt64), int64(math.MinInt64)
+	if divisor == 1000 {
+		infinity, minusInfinity = millisTimestampInfinity, millisTimestampMinInfinity
+	}
 	return func(dst, text []byte) ([]byte, bool) {
 		switch string(text) {
 		case "infinity":
-			return strconv.AppendInt(dst, microTimestampInfinity/divisor, 10), true
+			return strconv.AppendInt(dst, infinity, 10), true
 		case "-infinity":
-			return strconv.AppendInt(dst, microTimestampMinInfinity/divisor, 10), true
+			return strconv.AppendInt(dst, minusInfinity, 10), true
 		}
 		s := scanner{text: text}
 		year, month, day := s.date()

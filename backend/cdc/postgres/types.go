@@ -128,6 +128,8 @@ func (c typeCache) encoder(values *codec, oid uint32, mod int32) (encode encoder
 		return encodeTimetz, nullText
 	case pgtype.IntervalOID:
 		return encodeInterval, nullText
+	case pgtype.PointOID:
+		return values.point, nullText
 	case pgtype.BitOID, pgtype.VarbitOID:
 		if mod == 1 {
 			return encodeBit, nullText
@@ -164,9 +166,9 @@ func numericScale(mod int32) int {
 	return (scale ^ 1024) - 1024
 }
 
-// timeDivisor is Debezium's adaptive precision: declared ones of 1 to 3 digits are milliseconds.
+// timeDivisor is Debezium's adaptive precision: declared ones of up to 3 digits are milliseconds.
 func timeDivisor(mod int32) int64 {
-	if mod >= 1 && mod <= 3 {
+	if mod >= 0 && mod <= 3 {
 		return 1000
 	}
 	return 1

@@ -1,7 +1,9 @@
 package postgres
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"math"
 	"math/bits"
 	"strconv"
@@ -185,10 +187,12 @@ func (c *codec) decimal(scale int) encoder {
 		}
 		for ; have > scale; have-- {
 			n := len(digits) - 1
-			if n < 0 || digits[n] != '0' {
+			if digits[n] != '0' {
 				return dst, false // more digits than the type has: a value from before its type was changed
 			}
-			digits = digits[:n]
+			if n > 0 { // zero stays one digit
+				digits = digits[:n]
+			}
 		}
 		c.digits = digits[:0]
 		return c.unscaled(dst, negative, digits), true
@@ -364,7 +368,7 @@ func (c *codec) bits(dst, text []byte) ([]byte, bool) {
 			if digit != '0' && digit != '1' {
 				return dst, false
 			}
-			b = b<<1 | digit - '0'
+			b = b<<1 | (digit - '0')
 		}
 		out = append(out, b)
 	}
@@ -504,6 +508,42 @@ func (c *codec) arrayLevel(dst, text []byte, element encoder, delimiter byte, de
 		}
 	}
 	return dst, nil, false
+}
+
+// point encodes (x,y) as Debezium's Point, the well-known binary form included.
+func (c *codec) point(dst, text []byte) ([]byte, bool) {
+	inner, ok := bytes.CutPrefix(text, []byte("("))
+	if !ok {
+		return dst, false
+	}
+	if inner, ok = bytes.CutSuffix(inner, []byte(")")); !ok {
+		return dst, false
+	}
+	xText, yText, ok := bytes.Cut(inner, []byte(","))
+	if !ok {
+		return dst, false
+	}
+	x, errX := strconv.ParseFloat(string(xText), 64)
+	y, errY := strconv.ParseFloat(string(yText), 64)
+	if errX != nil || errY != nil {
+		return dst, false
+	}
+	start := len(dst)
+	dst = append(dst, `{"x":`...)
+	if dst, ok = encodeFloat(dst, xText); !ok {
+		return dst[:start], false
+	}
+	dst = append(dst, `,"y":`...)
+	if dst, ok = encodeFloat(dst, yText); !ok {
+		return dst[:start], false
+	}
+	wkb := append(c.bytes[:0], 1, 1, 0, 0, 0) // little-endian, a point
+	wkb = binary.LittleEndian.AppendUint64(wkb, math.Float64bits(x))
+	wkb = binary.LittleEndian.AppendUint64(wkb, math.Float64bits(y))
+	c.bytes = wkb[:0]
+	dst = append(dst, `,"wkb":`...)
+	dst = appendBase64(dst, wkb)
+	return append(dst, `,"srid":null}`...), true
 }
 
 // Placeholders of unchanged TOAST values, by kind of column; what has none is null.

@@ -120,7 +120,7 @@ func converter(t pgType, h handling) convert {
 
 // unitOf is the number of microseconds, or minus the number of nanoseconds, that one unit of a time or timestamp counts.
 func unitOf(h handling, t pgType, timestamp bool) int64 {
-	milliseconds := 1 <= t.arg(0, 6) && t.arg(0, 6) <= 3
+	milliseconds := t.arg(0, 6) <= 3
 	switch mode := h.get("time.precision.mode", "adaptive"); {
 	case mode == "connect",
 		mode == "adaptive" && milliseconds,
@@ -383,8 +383,8 @@ func bitsOf(n int, fixed bool) convert {
 
 // Days since 1970 that Debezium writes for the infinite dates.
 const (
-	dateInfinity         = -2147472693
-	dateNegativeInfinity = -2147472692
+	dateInfinity         = 2146033979
+	dateNegativeInfinity = -2147472691
 )
 
 // appendDate appends the date of a day since 1970 in the Gregorian calendar; bc asks for " BC" at the text's end.
@@ -492,7 +492,7 @@ func timeOf(unit int64) convert {
 	}
 }
 
-// What Debezium writes for the infinite timestamps, in microseconds.
+// What Debezium writes for the infinite timestamps of up to three fraction digits; it writes the ends of int64 for others.
 const (
 	timestampInfinity         = 9223372036825200000
 	timestampNegativeInfinity = -9223372036832400000
@@ -507,12 +507,9 @@ func timestampOf(unit int64) convert {
 		if err != nil {
 			return b, err
 		}
-		infinity, negative := int64(timestampInfinity), int64(timestampNegativeInfinity)
-		switch {
-		case unit == 1000:
-			infinity, negative = infinity/1000, negative/1000
-		case unit < 0:
-			infinity, negative = 1<<63-1, -1<<63
+		infinity, negative := int64(1<<63-1), int64(-1<<63)
+		if unit == 1000 {
+			infinity, negative = timestampInfinity, timestampNegativeInfinity
 		}
 		switch n {
 		case infinity:
