@@ -551,7 +551,8 @@ func (r *jobRun) shard(ctx context.Context, i int, source Source, sink Sink, sh 
 	d := &drive{
 		source: source, sink: sink, shape: &own, hooks: h, end: st.End,
 		shard: Shard{Owner: r.job.ID, Epoch: r.epoch(), Topic: r.job.Topic, TopicID: topicID, Partition: st.Partition,
-			Start: st.Start, Target: r.job.Target, Nonce: r.doc.Plan.Nonce},
+			Partitions: int32(r.doc.Plan.Source.Partitions),
+			Start:      st.Start, Target: r.job.Target, Nonce: r.doc.Plan.Nonce},
 		maxItems: r.s.o.BatchRecords, maxBytes: r.s.o.BatchBytes, linger: r.s.o.Linger, grace: r.s.o.Grace,
 	}
 	if n := r.doc.Plan.Sink.BatchRows; n > 0 {

@@ -92,9 +92,11 @@ type Shard struct {
 	Topic     string
 	TopicID   [16]byte
 	Partition int32
-	Start     int64  // where the range begins; progress before it is refused
-	Target    string // topic, table or path at the sink; "" lets the sink derive it from the record
-	Nonce     string // of the plan, for idempotency keys
+	// Partitions is how many the topic has, 0 unknown: a sink that makes the target topic gives it as many.
+	Partitions int32
+	Start      int64  // where the range begins; progress before it is refused
+	Target     string // topic, table or path at the sink; "" lets the sink derive it from the record
+	Nonce      string // of the plan, for idempotency keys
 }
 
 // Writer writes one shard's batches in order, for one goroutine.
