@@ -1,0 +1,170 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"freshet/backend/fault"
+	"freshet/backend/stream"
+)
+
+// CreateTopic makes a topic with as many replicas as the brokers hold right; fault.Exists where there is one.
+func (c *Cluster) CreateTopic(ctx context.Context, name string, partitions int32, config map[string]string) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	return c.createTopic(ctx, cl, c.gate, name, partitions, config)
+}
+
+func (c *Cluster) createTopic(ctx context.Context, cl *kgo.Client, gate *Gate, name string, partitions int32, config map[string]string) error {
+	op := "create topic " + name
+	if err := gate.Allows(Create); err != nil {
+		return err
+	}
+	if partitions < 1 {
+		return fault.New(fault.Invalid, op, "give it at least one", "%d partitions", partitions)
+	}
+	values := make(map[string]*string, len(config))
+	for k, v := range config {
+		values[k] = &v
+	}
+	r, err := kadm.NewClient(cl).CreateTopic(ctx, partitions, -1, values, name)
+	if err == nil {
+		err = r.Err
+	}
+	if err != nil && r.ErrMessage != "" {
+		err = fmt.Errorf("%w: %s", err, r.ErrMessage)
+	}
+	if err != nil {
+		return c.explain(op, err)
+	}
+	// Its leaders may take a moment; whoever made it wants to use it.
+	for {
+		meta, err := c.topicMeta(ctx, cl, 0, name)
+		if err == nil && !slices.ContainsFunc(meta.Partitions, func(p metadataPartition) bool { return p.Leader < 0 }) {
+			return nil
+		}
+		if err != nil && !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Unavailable) {
+			return err
+		}
+		if err := pause(ctx); err != nil {
+			return c.explain(op, err)
+		}
+	}
+}
+
+// DeleteTopic deletes a topic with all its records.
+func (c *Cluster) DeleteTopic(ctx context.Context, name string) error {
+	if err := c.gate.Allows(Delete); err != nil {
+		return err
+	}
+	adm, err := c.admin()
+	if err != nil {
+		return err
+	}
+	r, err := adm.DeleteTopic(ctx, name)
+	if err == nil {
+		err = r.Err
+	}
+	return c.explain("delete topic "+name, err)
+}
+
+// OffsetChange is where a group's place in one partition moves. From is -1 where it had none.
+type OffsetChange struct {
+	stream.TopicPartition
+	From, To int64
+}
+
+// ResetGroup moves a group's committed offsets of one topic to a point; apply false only says what would change. A
+// group that has members is fault.Conflict.
+func (c *Cluster) ResetGroup(ctx context.Context, group, topic string, to Point, apply bool) ([]OffsetChange, error) {
+	op := "reset group " + group
+	if apply {
+		if err := c.gate.Allows(Commit); err != nil {
+			return nil, err
+		}
+	}
+	g, err := c.Group(ctx, group)
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return nil, err
+	}
+	if g.Err != nil {
+		return nil, g.Err
+	}
+	if apply && len(g.Members) > 0 {
+		return nil, fault.New(fault.Conflict, op, "stop its members and try again", "the group has %d members", len(g.Members))
+	}
+	topics, err := c.Topics(ctx, false, topic)
+	if err != nil {
+		return nil, err
+	}
+	if len(topics) != 1 {
+		return nil, c.noTopic(topic)
+	}
+	t := &topics[0]
+	if t.Err != nil {
+		return nil, t.Err
+	}
+	offsets, err := c.resolve(ctx, t, to)
+	if err != nil {
+		return nil, err
+	}
+	var changes []OffsetChange
+	set := make(kadm.Offsets)
+	for _, p := range t.Partitions {
+		o, ok := offsets[p.ID]
+		if !ok {
+			continue
+		}
+		if p.Err == nil && (o < p.Start || o > p.End) {
+			return nil, fault.New(fault.Invalid, op, fmt.Sprintf("choose an offset from %d to %d", p.Start, p.End), "%s/%d holds no offset %d", topic, p.ID, o)
+		}
+		tp := stream.TopicPartition{Topic: topic, Partition: p.ID}
+		change := OffsetChange{TopicPartition: tp, From: -1, To: o}
+		if was, ok := g.Commits[tp]; ok {
+			change.From = was.Offset
+		}
+		changes = append(changes, change)
+		set.AddOffset(topic, p.ID, o, -1)
+	}
+	if !apply {
+		return changes, nil
+	}
+	adm, err := c.admin()
+	if err != nil {
+		return nil, err
+	}
+	if g.Protocol == share {
+		rs, err := adm.AlterShareGroupOffsets(ctx, group, set)
+		if err == nil {
+			err = rs.Error()
+		}
+		return changes, c.explain(op, err)
+	}
+	return changes, c.explain(op, adm.CommitAllOffsets(ctx, group, set))
+}
+
+// Group returns one group; fault.NotFound where there is none.
+func (c *Cluster) Group(ctx context.Context, name string) (stream.Group, error) {
+	cl, err := c.client()
+	if err != nil {
+		return stream.Group{}, err
+	}
+	groups, err := c.listGroups(ctx, cl)
+	if err != nil {
+		return stream.Group{}, err
+	}
+	g := groups[name]
+	if g == nil {
+		return stream.Group{}, fault.New(fault.NotFound, "ask cluster "+c.o.Name, "see freshet groups list", "there is no group %s", name)
+	}
+	one := map[string]*stream.Group{name: g}
+	c.describeGroups(ctx, cl, one)
+	c.commits(ctx, cl, one)
+	return *g, nil
+}

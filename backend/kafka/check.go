@@ -1,0 +1,240 @@
+package kafka
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"freshet/backend/fault"
+)
+
+// Stage is one stage of a connection test.
+type Stage struct {
+	Name   string // dns, tcp, tls, sasl, api versions, metadata, brokers
+	Detail string
+	Err    error
+	Next   string // how to mend it
+}
+
+// Test connects to the cluster step by step, each on what the one before found, and stops at the one that fails. It
+// writes nothing.
+func (c *Cluster) Test(ctx context.Context) []Stage {
+	t := &connectionTest{c: c, ctx: ctx}
+	t.run()
+	return t.stages
+}
+
+type connectionTest struct {
+	c      *Cluster
+	ctx    context.Context
+	stages []Stage
+}
+
+func (t *connectionTest) ok(name, format string, args ...any) {
+	t.stages = append(t.stages, Stage{Name: name, Detail: fmt.Sprintf(format, args...)})
+}
+
+func (t *connectionTest) failed(name string, err error, next string) {
+	var f *fault.Error
+	if errors.As(err, &f) && f.Next != "" {
+		next = f.Next
+	}
+	t.stages = append(t.stages, Stage{Name: name, Detail: err.Error(), Err: err, Next: next})
+}
+
+// run tries the first broker whose name and port answer.
+func (t *connectionTest) run() {
+	conn, address := t.reach()
+	if conn == nil {
+		return
+	}
+	conn.Close()
+	if t.c.o.TLS != nil && !t.secure(address) {
+		return
+	}
+	t.speak(address)
+}
+
+// reach resolves and dials the brokers until one answers.
+func (t *connectionTest) reach() (net.Conn, string) {
+	var unknown, silent []string
+	var errDNS, errTCP error
+	for _, b := range t.c.o.Brokers {
+		host, _, err := net.SplitHostPort(b)
+		if err != nil {
+			continue
+		}
+		if t.c.o.Dial == nil {
+			ctx, cancel := context.WithTimeout(t.ctx, dialTimeout)
+			_, err = net.DefaultResolver.LookupHost(ctx, host)
+			cancel()
+			if err != nil {
+				unknown, errDNS = append(unknown, host), err
+				continue
+			}
+		}
+		dial := t.c.o.Dial
+		if dial == nil {
+			dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
+		}
+		conn, err := dial(t.ctx, "tcp", b)
+		if err != nil {
+			silent, errTCP = append(silent, b), err
+			continue
+		}
+		t.ok("dns", "%s", host)
+		t.ok("tcp", "connected to %s", b)
+		return conn, b
+	}
+	if errTCP == nil {
+		t.failed("dns", errDNS, fmt.Sprintf("nothing here knows the name %s: check it, or use an address", strings.Join(unknown, ", ")))
+		return nil, ""
+	}
+	t.ok("dns", "%d of %d names are known", len(t.c.o.Brokers)-len(unknown), len(t.c.o.Brokers))
+	t.failed("tcp", errTCP, fmt.Sprintf("nothing answers at %s: check that the broker runs, its port, and firewalls between", strings.Join(silent, ", ")))
+	return nil, ""
+}
+
+func (t *connectionTest) secure(address string) bool {
+	dial := t.c.o.Dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	}
+	conn, err := dial(t.ctx, "tcp", address)
+	if err == nil {
+		conn, err = handshake(t.ctx, conn, t.c.o.TLS, address)
+	}
+	if err != nil {
+		next := "check that this port speaks TLS"
+		var invalid *fault.Error
+		if errors.As(t.c.explainConnection("", err), &invalid) {
+			next = invalid.Next
+		}
+		t.failed("tls", err, next+t.presented(address))
+		return false
+	}
+	defer conn.Close()
+	state := conn.(*tls.Conn).ConnectionState()
+	detail := tls.VersionName(state.Version)
+	if len(state.PeerCertificates) > 0 {
+		cert := state.PeerCertificates[0]
+		detail += fmt.Sprintf(", certificate of %s until %s", cert.Subject.CommonName, cert.NotAfter.UTC().Format(time.DateOnly))
+	}
+	t.ok("tls", "%s", detail)
+	return true
+}
+
+// presented describes the certificate that the broker shows, for a person to compare.
+func (t *connectionTest) presented(address string) string {
+	dial := t.c.o.Dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	}
+	conn, err := dial(t.ctx, "tcp", address)
+	if err != nil {
+		return ""
+	}
+	config := t.c.o.TLS.Clone()
+	config.InsecureSkipVerify = true // only to say what is there: nothing is sent over it
+	secure, err := handshake(t.ctx, conn, config, address)
+	if err != nil {
+		return ""
+	}
+	defer secure.Close()
+	certs := secure.(*tls.Conn).ConnectionState().PeerCertificates
+	if len(certs) == 0 {
+		return ""
+	}
+	sum := sha256.Sum256(certs[0].Raw)
+	return fmt.Sprintf(" (it shows a certificate of %q by %q, valid to %s, SHA-256 %s)", certs[0].Subject.CommonName,
+		certs[0].Issuer.CommonName, certs[0].NotAfter.UTC().Format(time.DateOnly), hex.EncodeToString(sum[:]))
+}
+
+// speak goes on in Kafka's protocol, with a client of its own so that nothing is remembered from before.
+func (t *connectionTest) speak(address string) {
+	cl, err := t.c.newClient(t.c.gate, kgo.SeedBrokers(address), kgo.RetryTimeout(5*time.Second), kgo.RequestRetries(1))
+	if err != nil {
+		t.failed("api versions", err, "")
+		return
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(t.ctx, 2*dialTimeout)
+	defer cancel()
+
+	// kgo authenticates a connection before its first request.
+	versions, err := kmsg.NewPtrApiVersionsRequest().RequestWith(ctx, cl)
+	if err != nil {
+		if t.c.o.SASL != nil && saslFailed(err) {
+			next := "check the user and the password"
+			if strings.HasPrefix(t.c.o.SASL.Mechanism, "SCRAM") {
+				next += "; the broker must hold credentials of the user for " + t.c.o.SASL.Mechanism
+			}
+			if errors.Is(err, kerr.UnsupportedSaslMechanism) {
+				next = "the broker does not offer " + t.c.o.SASL.Mechanism + ": choose another mechanism"
+			}
+			t.failed("sasl", err, next)
+			return
+		}
+		var first *kgo.ErrFirstReadEOF
+		next := "what answers there is not a Kafka broker, or not on this port"
+		if errors.As(err, &first) {
+			switch {
+			case t.c.o.TLS == nil:
+				next = "the broker ends the connection: it may want TLS"
+			case t.c.o.SASL == nil:
+				next = "the broker ends the connection: it may want SASL"
+			}
+		}
+		t.failed("api versions", err, next)
+		return
+	}
+	if t.c.o.SASL != nil {
+		t.ok("sasl", "%s", t.c.o.SASL)
+	}
+	t.ok("api versions", "%d kinds of requests", len(versions.ApiKeys))
+
+	meta, err := t.c.metadata(ctx, cl, 0)
+	if err != nil {
+		next := "see the brokers' log"
+		if t.c.o.SASL == nil {
+			next = "the broker may want SASL"
+		}
+		t.failed("metadata", err, next)
+		return
+	}
+	id := "without an id"
+	if meta.ClusterID != nil {
+		id = *meta.ClusterID
+	}
+	t.ok("metadata", "cluster %s, %d brokers, %d topics", id, len(meta.Brokers), len(meta.Topics))
+
+	for _, b := range meta.Brokers {
+		at := net.JoinHostPort(b.Host, fmt.Sprint(b.Port))
+		if _, err := cl.Broker(int(b.NodeID)).Request(ctx, kmsg.NewPtrApiVersionsRequest()); err != nil {
+			t.failed("brokers", fmt.Errorf("broker %d advertises %s: %w", b.NodeID, at, err),
+				fmt.Sprintf("broker %d must advertise an address that can be reached from here (advertised.listeners)", b.NodeID))
+			return
+		}
+	}
+	t.ok("brokers", "all %d can be reached where they advertise themselves", len(meta.Brokers))
+}
+
+func saslFailed(err error) bool {
+	for _, e := range []error{kerr.SaslAuthenticationFailed, kerr.UnsupportedSaslMechanism, kerr.IllegalSaslState} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	var first *kgo.ErrFirstReadEOF
+	return fault.Is(err, fault.Denied) || errors.As(err, &first)
+}
