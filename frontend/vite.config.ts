@@ -15,7 +15,7 @@ export default defineConfig({
   server: {
     proxy: { '/api': process.env.FRESHET_URL ?? 'http://127.0.0.1:8123' },
   },
-  resolve: process.env.VITEST ? { conditions: ['browser'] } : undefined,
+  ...(process.env.VITEST ? { resolve: { conditions: ['browser'] } } : {}),
   test: {
     environment: 'happy-dom',
     include: ['src/**/*.test.ts'],

@@ -199,7 +199,7 @@ export class FeedClient {
     const news = answer.items.length > 0
     this.#keep(answer.items)
     this.#set({
-      state: 'live',
+      state: news || now - this.#status.newsAt <= behindAfter ? 'live' : 'behind',
       why: '',
       retryAt: 0,
       answeredAt: now,

@@ -110,7 +110,7 @@ export function answer(map: MapData, now = Date.now()): Answer {
       text: `Slowest of ${plural(measured.length, 'path')}: ${visible(slowest.path)}, ${short(slowest.total)}`,
     })
   if (quiet) list.push({ text: `${plural(quiet, 'path')} idle: nothing was written` })
-  return { ...base, state: 'on_time', first, rest: all ? unknownNodes(map) : rest(map, new Set()), details: list }
+  return { ...base, state: 'on_time', first, rest: unknownNodes(map, paths.length - measured.length), details: list }
 }
 
 function deadAnswer(map: MapData, paths: MapPath[], node: MapNode, count: number): Answer {
@@ -186,8 +186,8 @@ function rest(map: MapData, said: ReadonlySet<MapPath>): string {
   return `Of the rest, ${list(parts)}.`
 }
 
-function unknownNodes(map: MapData): string {
-  const words = unknownWords(map, 0)
+function unknownNodes(map: MapData, paths = 0): string {
+  const words = unknownWords(map, paths)
   return words ? `${cap(words)} unknown.` : ''
 }
 

@@ -499,6 +499,8 @@ export interface LabelAsk {
   w: number
   /** Heights to try, the best first. */
   h: number[]
+  /** How many other edges it may lie over. */
+  cover: number
 }
 
 export interface LabelSpot {
@@ -525,17 +527,22 @@ export function placeLabels(drawing: Layout, asks: readonly LabelAsk[]): Map<str
     for (const h of ask.h) {
       r.pieces.forEach((piece, leg) => {
         if (piece.to.x <= piece.from.x) return
-        const level = Math.abs(piece.to.y - piece.from.y) < 6
+        const flat = Math.abs(piece.to.y - piece.from.y) < 6 && h > 20
         spots.forEach((t, i) => {
           const at = pointOn(piece, t)
-          const tall = level && h > 20 ? h + 8 : h
-          const box = { x: at.x - ask.w / 2, y: at.y - tall / 2, w: ask.w, h: tall }
-          if (box.y < top - 10 || box.y + box.h > drawing.height) return
-          if (taken.some((b) => overlap(b, box, 2))) return
-          let crossed = 0
-          for (const s of samples) if (s.id !== ask.id && s.points.some((q) => inside(q, box))) crossed++
-          const cost = crossed * 4 + i + leg * 6
-          if (!best || cost < best.cost) best = { spot: { ...box, level }, cost }
+          for (const level of flat ? [true, false] : [false]) {
+            const tall = level ? h + 8 : h
+            const box = { x: at.x - ask.w / 2, y: at.y - tall / 2, w: ask.w, h: tall }
+            if (box.y < top - 10 || box.y + box.h > drawing.height) continue
+            if (taken.some((b) => overlap(b, box, 2))) continue
+            let crossed = 0
+            for (const s of samples) if (s.id !== ask.id && s.points.some((q) => inside(q, box))) crossed++
+            // Two lines with an edge between them need it to be the only one; so does a label among parallel edges.
+            if (crossed && (level || leg > 0)) continue
+            if (crossed > ask.cover) continue
+            const cost = crossed * 4 + i + leg * 6 + (level ? 0 : 1)
+            if (!best || cost < best.cost) best = { spot: { ...box, level }, cost }
+          }
         })
       })
       if (best) break

@@ -2,7 +2,7 @@
 
 const hostile = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]|\p{DI}/gu
 
-const names: Record<string, string> = { '\t': '⇥', '\n': '↵', '\r': '␍', '\0': '␀', '\u001b': '␛' }
+const names: Record<string, string> = { '\t': '⟨TAB⟩', '\n': '⟨LF⟩', '\r': '⟨CR⟩', '\0': '⟨NUL⟩', '\u001b': '⟨ESC⟩' }
 
 /** The text with control, bidi and zero-width characters written as marks: `a⟨U+202E⟩b`. */
 export function visible(text: string): string {

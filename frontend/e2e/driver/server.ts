@@ -1,0 +1,190 @@
+import { createReadStream, existsSync, statSync } from 'node:fs'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { extname, join, normalize } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Scenario, scenarios, type World } from './scenarios.ts'
+
+// Serves the built page under the product's policy, and the API with a recorded world behind it.
+
+const dist = fileURLToPath(new URL('../../dist/', import.meta.url))
+const types: Record<string, string> = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.woff2': 'font/woff2' }
+
+export const policy =
+  "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; frame-src 'none'; require-trusted-types-for 'script'"
+
+export class Mock {
+  world: World
+  /** Polls held now, and the most that ever were. */
+  held = 0
+  mostHeld = 0
+  polls = 0
+  /** Every request that is not a GET. */
+  acts: { path: string; body: unknown; header: string }[] = []
+  code = 'one-time'
+  session = ''
+  #server: Server | null = null
+  #seq = 0
+  #wake = new Set<() => void>()
+  #audit = 40
+
+  constructor(scenario: Scenario) {
+    this.world = scenarios[scenario]()
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${(this.#server?.address() as AddressInfo).port}`
+  }
+
+  /** The link that a person would get. */
+  get link(): string {
+    return `${this.url}/#login=${this.code}`
+  }
+
+  async start(port = 0): Promise<this> {
+    const server = createServer((req, res) => void this.#answer(req, res).catch(() => res.destroy()))
+    await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
+    this.#server = server
+    return this
+  }
+
+  async stop(): Promise<number> {
+    const { port } = this.#server?.address() as AddressInfo
+    const closed = new Promise((resolve) => this.#server?.close(resolve))
+    this.#server?.closeAllConnections()
+    await closed
+    return port
+  }
+
+  /** Tells the page of a change. */
+  publish(): void {
+    this.world.map.as_of = new Date().toISOString()
+    this.#seq++
+    for (const wake of this.#wake) wake()
+  }
+
+  endSession(): void {
+    this.session = ''
+    for (const wake of this.#wake) wake()
+  }
+
+  async #answer(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const url = new URL(req.url ?? '/', this.url)
+    res.setHeader('Content-Security-Policy', policy)
+    res.setHeader('X-Content-Type-Options', 'nosniff')
+    res.setHeader('Referrer-Policy', 'no-referrer')
+    if (!url.pathname.startsWith('/api/')) return this.#file(url.pathname, res)
+    res.setHeader('Cache-Control', 'no-store')
+
+    let body: unknown = null
+    if (req.method !== 'GET') {
+      const chunks: Buffer[] = []
+      for await (const c of req) chunks.push(c as Buffer)
+      body = JSON.parse(Buffer.concat(chunks).toString() || '{}')
+      this.acts.push({ path: url.pathname, body, header: `${req.headers['x-freshet'] ?? ''}` })
+      if (req.headers['x-freshet'] !== '1') return fail(res, 403, 'DENIED', 'a request that changes something must carry X-Freshet: 1')
+    }
+    if (url.pathname === '/api/session') {
+      if ((body as { code?: string }).code !== this.code) return fail(res, 401, 'LOGIN', 'the link was used before, or is too old', 'take a new link with `freshet open`')
+      this.code = ''
+      this.session = 'yes'
+      res.writeHead(204, { 'Set-Cookie': 'freshet=yes; HttpOnly; SameSite=Strict; Path=/' }).end()
+      return
+    }
+    const member = () => this.session !== '' && (req.headers.cookie ?? '').includes(`freshet=${this.session}`)
+    if (!member()) return fail(res, 401, 'LOGIN', 'nobody is logged in', 'take a new link with `freshet open`')
+    if (url.pathname === '/api/feed') return this.#feed(url, res, member)
+    const got = this.#route(url, body)
+    if (got === undefined) return fail(res, 404, 'NOT_FOUND', `no such route: ${url.pathname}`)
+    send(res, 200, got)
+  }
+
+  async #feed(url: URL, res: ServerResponse, member: () => boolean): Promise<void> {
+    this.polls++
+    const after = Number(url.searchParams.get('after') ?? '-1')
+    if (url.searchParams.has('after') && after >= this.#seq) {
+      this.held++
+      this.mostHeld = Math.max(this.mostHeld, this.held)
+      await new Promise<void>((resolve) => {
+        const done = () => {
+          clearTimeout(timer)
+          this.#wake.delete(done)
+          resolve()
+        }
+        const timer = setTimeout(done, 20_000)
+        this.#wake.add(done)
+        res.on('close', done)
+      })
+      this.held--
+    }
+    if (res.destroyed) return
+    if (!member()) return fail(res, 401, 'LOGIN', 'nobody is logged in')
+    const items = after < this.#seq ? [{ topic: 'map', data: this.world.map }, { topic: 'status', data: { items: [{ part: 'broker', state: 'ok', detail: 'local broker, single node' }, { part: 'capture shop', state: 'ok', detail: 'streaming' }] } }] : []
+    send(res, 200, { v: 1, kind: 'feed', cursor: `${this.#seq}`, gap: false, dropped: 0, instance: 'mock', items })
+  }
+
+  #route(url: URL, body: unknown): unknown {
+    const [, , noun = '', name = '', verb = '', last = ''] = url.pathname.split('/').map(decodeURIComponent)
+    const w = this.world
+    const own = <T>(table: Record<string, T>) => (Object.hasOwn(table, name) ? { v: 1, kind: noun, item: table[name] } : undefined)
+    const receipt = () => ({ v: 1, kind: `${noun}.${verb}`, audit: { seq: `${++this.#audit}`, size: `${this.#audit + 1}`, root: 'c0ffee9f2c41d7' } })
+    switch (noun) {
+      case 'history':
+        return { v: 1, kind: 'history', points: w.history(url.searchParams.get('metric') ?? '', url.searchParams) }
+      case 'clusters':
+        return { v: 1, kind: 'clusters.list', items: [{ name: 'embedded', type: 'embedded', brokers: ['127.0.0.1:9123'] }] }
+      case 'groups':
+        return own(w.groups)
+      case 'topics':
+        if (verb === 'records') return { v: 1, kind: 'records', items: [{ topic: name, partition: 0, offset: '9007199254740993', time: new Date().toISOString(), time_type: 'CreateTime', key: { text: '{"id":17}', base64: '', size: 9 }, value: { text: '{"before":null,"after":{"id":17,"total":"12.00","note":"<b>bold</b>\u202e"}}', base64: '', size: 60 } }], scan: { scanned: '1', matched: '1', window: [], stopped_because: 'limit', next: {} } }
+        return own(w.topics)
+      case 'sources':
+      case 'sinks': {
+        if (!verb) return noun === 'sinks' ? own(w.sinks) : own(w.sources)
+        const node = w.map.nodes.find((n) => n.lane === noun.slice(0, -1) && n.ref === name)
+        if (!node) return undefined
+        node.state = verb === 'pause' ? 'paused' : 'on_time'
+        node.why = verb === 'pause' ? `paused: ${(body as { reason?: string }).reason ?? ''}` : ''
+        const done = receipt()
+        w.map.events.push({ at: new Date().toISOString(), kind: 'audit', text: `local:test ${verb}d ${name}`, ref: node.id, seq: done.audit.seq })
+        this.publish()
+        return done
+      }
+      case 'demo': {
+        if (!w.faults) return undefined
+        if (name === 'faults' && !verb) return { v: 1, kind: 'demo.faults', items: w.faults }
+        if (name === 'load') return receipt()
+        const fault = w.faults.find((f) => f.name === verb)
+        if (!fault) return undefined
+        fault.active = last === 'start'
+        return receipt()
+      }
+      case 'audit':
+        return { v: 1, kind: 'audit.list', items: w.audit }
+      default:
+        return undefined
+    }
+  }
+
+  #file(path: string, res: ServerResponse): void {
+    let file = normalize(join(dist, path))
+    if (!file.startsWith(dist) || !existsSync(file) || statSync(file).isDirectory()) file = join(dist, 'index.html')
+    res.writeHead(200, { 'Content-Type': types[extname(file)] ?? 'application/octet-stream' })
+    createReadStream(file).pipe(res)
+  }
+}
+
+function send(res: ServerResponse, status: number, body: unknown): void {
+  res.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(body))
+}
+
+function fail(res: ServerResponse, status: number, code: string, message: string, hint = ''): void {
+  send(res, status, { v: 1, kind: 'error', exit: 4, code, message, hint })
+}
+
+// node e2e/driver/server.ts SCENARIO [PORT] serves one to look at by hand, with a change every second.
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const mock = await new Mock((process.argv[2] ?? 'late') as Scenario).start(Number(process.argv[3] ?? 0))
+  setInterval(() => mock.publish(), 1000)
+  console.log(mock.link)
+}
