@@ -300,9 +300,10 @@ func newTestSupervisor(t *testing.T) *supervisor {
 	return s
 }
 
-func shell(name, script string, talks bool) spec {
-	return spec{name: name, talks: talks, command: func() (*exec.Cmd, func(), error) {
-		cmd := exec.Command("sh", "-c", script)
+// program is a talking process that is no child of the demo's.
+func program(name string, args ...string) spec {
+	return spec{name: name, talks: true, command: func() (*exec.Cmd, func(), error) {
+		cmd := exec.Command(args[0], args[1:]...)
 		attributes(cmd, nil, sigKill)
 		return cmd, func() {}, nil
 	}}
@@ -310,7 +311,7 @@ func shell(name, script string, talks bool) spec {
 
 func TestSupervisorRestartsAndRecords(t *testing.T) {
 	s := newTestSupervisor(t)
-	p, err := s.start(shell("sleeper", "exec sleep 1000", true))
+	p, err := s.start(program("sleeper", "sleep", "1000"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -354,7 +355,7 @@ func TestSupervisorSaysWhenNothingCanBeStarted(t *testing.T) {
 
 func TestCallOfAStoppedProcessEnds(t *testing.T) {
 	s := newTestSupervisor(t)
-	p, err := s.start(shell("parrot", `echo '{"id":0}'; n=0; while read line; do n=$((n+1)); echo '{"id":'$n',"done":7}'; done`, true))
+	p, err := s.start(program("parrot", "sh", "-c", `echo '{"id":0}'; n=0; while read line; do n=$((n+1)); echo '{"id":'$n',"done":7}'; done`))
 	if err != nil {
 		t.Fatal(err)
 	}

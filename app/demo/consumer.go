@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"freshet/backend/kafka"
 )
 
 const (
@@ -33,9 +35,10 @@ type consumerOptions struct {
 	rests   time.Duration
 }
 
-// consumer is a plain Kafka consumer as anybody would write one: it knows nothing of Freshet.
+// consumer is a plain member of a group, as anybody would write one.
 type consumer struct {
 	consumerOptions
+	cluster  *kafka.Cluster
 	log      *slog.Logger
 	pace     pace
 	capacity atomic.Uint64 // bits of a float64, records a second of a slow one
@@ -43,7 +46,12 @@ type consumer struct {
 }
 
 func runConsumer(ctx context.Context, t *talk, o consumerOptions, log *slog.Logger) error {
-	c := &consumer{consumerOptions: o, log: log}
+	cluster, err := kafka.Open(kafka.Options{Name: "demo", Brokers: strings.Split(o.brokers, ","), Log: log})
+	if err != nil {
+		return err
+	}
+	defer cluster.Close()
+	c := &consumer{consumerOptions: o, cluster: cluster, log: log}
 	c.capacity.Store(math.Float64bits(startCapacity))
 	ctx, cancel := context.WithCancel(ctx)
 	var work sync.WaitGroup
@@ -83,8 +91,7 @@ func (c *consumer) run(ctx context.Context) {
 
 // shift is a member of the group until ctx ends, and leaves it then with what it handled committed.
 func (c *consumer) shift(ctx context.Context) error {
-	client, err := kgo.NewClient(
-		kgo.SeedBrokers(strings.Split(c.brokers, ",")...),
+	client, err := c.cluster.NewClient(kafka.Grant{Acts: []kafka.Act{kafka.Commit, kafka.Group}},
 		kgo.ClientID("demo-"+c.group),
 		kgo.ConsumerGroup(c.group),
 		kgo.ConsumeTopics(c.topics...),
