@@ -1,0 +1,226 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"freshet/backend/api"
+	"freshet/backend/fault"
+)
+
+func statusCommand(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "Parts of the running instance; exit 9 when one needs a person", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := g.connect()
+			if err != nil {
+				return err
+			}
+			raw, err := c.raw(cmd.Context(), http.MethodGet, "/status", nil)
+			if err != nil {
+				return err
+			}
+			if err := list(g.printer(), raw, "PART\tSTATE\tDETAIL", func(p api.Part) []string {
+				detail := p.Detail
+				if p.Needs != "" {
+					detail += " — " + p.Needs
+				}
+				return []string{p.Part, p.State, detail}
+			}); err != nil {
+				return err
+			}
+			var l api.List[api.Part]
+			if err := json.Unmarshal(raw, &l); err != nil {
+				return err
+			}
+			for _, p := range l.Items {
+				if p.Needs != "" {
+					return exitCode(9)
+				}
+			}
+			return nil
+		},
+	}
+}
+
+func openCommand(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use: "open", Short: "Print a one-time link to the running instance's page", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := g.connect()
+			if err != nil {
+				return err
+			}
+			var code struct {
+				Code string `json:"code"`
+			}
+			if err := c.do(cmd.Context(), http.MethodPost, "/session/code", nil, &code); err != nil {
+				return err
+			}
+			link := c.base + "/#login=" + code.Code
+			if g.output != "table" {
+				return g.printer().object(map[string]any{"v": 1, "kind": "open", "url": link})
+			}
+			_, err = fmt.Fprintln(g.stdout, link)
+			return err
+		},
+	}
+}
+
+func probesCommand(g *globals) *cobra.Command {
+	cmd := &cobra.Command{Use: "probes", Short: "What is measured, and how the last rounds went"}
+	cmd.AddCommand(&cobra.Command{
+		Use: "list", Short: "Every probe with its last round", Args: cobra.NoArgs,
+		RunE: getList(g, "/probes", "PROBE\tEVERY\tLAST\tTOOK\tROUNDS\tERRORS\tPOINTS\tERROR", func(p api.Probe) []string {
+			return []string{p.Probe, p.Every, p.LastAt, reading(p.Duration), p.Rounds, p.Errors, fmt.Sprint(p.Points), p.Error}
+		}),
+	})
+	return cmd
+}
+
+// getList is a verb that shows the list at path.
+func getList[T any](g *globals, path, header string, row func(T) []string) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		return showList(cmd.Context(), g, path, header, row)
+	}
+}
+
+func showList[T any](ctx context.Context, g *globals, path, header string, row func(T) []string) error {
+	c, err := g.connect()
+	if err != nil {
+		return err
+	}
+	raw, err := c.raw(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	return list(g.printer(), raw, header, row)
+}
+
+// showOne shows the thing at path, as JSON that also reads as a list of one.
+func showOne[T any](ctx context.Context, g *globals, path string, table func(T) error) error {
+	c, err := g.connect()
+	if err != nil {
+		return err
+	}
+	raw, err := c.raw(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	if raw, err = described(raw); err != nil {
+		return err
+	}
+	return one(g.printer(), raw, table)
+}
+
+// act posts and shows the receipt.
+func act(ctx context.Context, g *globals, method, path string, in any, done string) error {
+	c, err := g.connect()
+	if err != nil {
+		return err
+	}
+	raw, err := c.raw(ctx, method, path, in)
+	if err != nil {
+		return err
+	}
+	return one(g.printer(), raw, func(r api.Receipt) error {
+		text := done
+		if r.State != "" {
+			text += ": " + r.State
+		}
+		if r.Audit.Seq != "" {
+			text += fmt.Sprintf(" (audit entry %s, root …%s)", r.Audit.Seq, r.Audit.Root)
+		}
+		_, err := fmt.Fprintln(g.stdout, clean(text))
+		return err
+	})
+}
+
+// stages shows a connection test; exit 11 where a stage failed.
+func stages(ctx context.Context, g *globals, path string) error {
+	c, err := g.connect()
+	if err != nil {
+		return err
+	}
+	raw, err := c.raw(ctx, http.MethodPost, path, nil)
+	if err != nil {
+		return err
+	}
+	if err := list(g.printer(), raw, "STAGE\tRESULT\tDETAIL", func(s api.Stage) []string {
+		result, detail := "ok", s.Detail
+		if !s.OK {
+			result = "FAILED"
+			if s.Next != "" {
+				detail += " — " + s.Next
+			}
+		}
+		return []string{s.Stage, result, detail}
+	}); err != nil {
+		return err
+	}
+	var l api.List[api.Stage]
+	if err := json.Unmarshal(raw, &l); err != nil {
+		return err
+	}
+	for _, s := range l.Items {
+		if !s.OK {
+			return exitCode(11)
+		}
+	}
+	return nil
+}
+
+func waitCommand(g *globals) *cobra.Command {
+	var sink, source string
+	var caughtUp bool
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use: "wait", Short: "Return when what is committed now is captured, or applied in a sink; exit 124 at the timeout", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if (sink == "") == (source == "") || !caughtUp {
+				return fault.New(fault.Invalid, "freshet wait", "give --sink NAME or --source NAME, with --caught-up", "nothing to wait for")
+			}
+			c, err := g.connect()
+			if err != nil {
+				return err
+			}
+			ctx, cancel := within(cmd.Context(), timeout)
+			defer cancel()
+			kind, name := "sinks", sink
+			if source != "" {
+				kind, name = "sources", source
+			}
+			started := time.Now()
+			var mark string
+			for {
+				var w struct {
+					Mark    string `json:"mark"`
+					Reached bool   `json:"reached"`
+				}
+				if err := c.do(ctx, http.MethodPost, "/"+kind+"/"+url.PathEscape(name)+"/wait", map[string]string{"mark": mark}, &w); err != nil {
+					return err
+				}
+				if w.Reached {
+					if g.output != "table" {
+						return g.printer().object(map[string]any{"v": 1, "kind": "wait", "name": name, "reached": true, "mark": w.Mark})
+					}
+					g.progress("%s %s has caught up (%s)", strings.TrimSuffix(kind, "s"), name, time.Since(started).Round(time.Millisecond))
+					return nil
+				}
+				mark = w.Mark
+			}
+		},
+	}
+	cmd.Flags().StringVar(&sink, "sink", "", "sink to wait for")
+	cmd.Flags().StringVar(&source, "source", "", "source to wait for")
+	cmd.Flags().BoolVar(&caughtUp, "caught-up", false, "wait until everything committed at the call has arrived")
+	cmd.Flags().DurationVar(&timeout, "timeout", time.Minute, "give up after this long")
+	return cmd
+}
