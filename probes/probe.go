@@ -63,8 +63,9 @@ type Cluster interface {
 	Topics(ctx context.Context, sizes bool, names ...string) ([]stream.Topic, error)
 	// OffsetsAfter asks for each partition the first offset with a timestamp of at or later: Offset -1 where none is.
 	OffsetsAfter(ctx context.Context, at map[stream.TopicPartition]time.Time) (map[stream.TopicPartition]OffsetTime, error)
-	// First returns the first committed record at or after an offset, for each partition asked for; a partition without
-	// one is left out. Key, Value and Headers may be cut short.
+	// First returns the first committed record at or after an offset, for each partition asked for; one with Offset -1
+	// where there is none up to the stable end. A partition that could not be read is left out. Key, Value and Headers
+	// may be cut short.
 	First(ctx context.Context, at map[stream.TopicPartition]int64) (map[stream.TopicPartition]stream.Record, error)
 }
 

@@ -375,8 +375,11 @@ func (p *Probe) readCommits(ctx context.Context, c probes.Cluster, l *look) erro
 			if t == nil {
 				continue
 			}
-			t.asked, t.none = offset, t.stable
-			if r, ok := records[tp]; ok {
+			r, ok := records[tp]
+			if !ok {
+				continue
+			}
+			if t.asked, t.none = offset, t.stable; r.Offset >= 0 {
 				t.none = r.Offset
 				if commit := lag.CommitTime(&r); !commit.IsZero() {
 					t.add(r.Offset, commit)

@@ -11,6 +11,9 @@ import (
 	"freshet/probes"
 )
 
+// shareOut is how long a group may share its partitions out without a commit before it is said to have stopped.
+const shareOut = 15 * time.Second
+
 const millisecond = 0.001 // the resolution of a record's time
 
 var nan = math.NaN()
@@ -342,7 +345,8 @@ func (p *Probe) code(g *Group, quiet time.Duration) Code {
 			return Empty
 		}
 		return Idle
-	case g.State == "PreparingRebalance" || g.State == "CompletingRebalance" || g.State == "Assigning" || g.State == "Reconciling":
+	case quiet < max(patience, shareOut) && (g.State == "PreparingRebalance" || g.State == "CompletingRebalance" ||
+		g.State == "Assigning" || g.State == "Reconciling"):
 		return Rebalancing
 	case waits && quiet >= patience && g.Seconds.Low >= patience.Seconds():
 		return Stopped

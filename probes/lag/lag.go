@@ -269,6 +269,7 @@ func topicsOf(groups []stream.Group) []string {
 			}
 		}
 	}
+	delete(set, "") // a broker that names what it assigns by id only
 	return slices.Sorted(maps.Keys(set))
 }
 
@@ -349,7 +350,9 @@ func (p *Probe) arrange(l *look) {
 		members := make(map[stream.TopicPartition]string)
 		for _, m := range g.Members {
 			for _, tp := range m.Assigned {
-				members[tp] = m.ID
+				if tp.Topic != "" {
+					members[tp] = m.ID
+				}
 			}
 		}
 		begin := len(l.pairs)

@@ -20,7 +20,16 @@ import (
 	"freshet/probes/probestest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if spec := os.Getenv("FRESHET_TEST_CONSUMER"); spec != "" {
+		if err := consumer(spec); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func tp(topic string, partition int32) stream.TopicPartition {
 	return stream.TopicPartition{Topic: topic, Partition: partition}

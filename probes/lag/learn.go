@@ -153,8 +153,12 @@ func (p *Probe) read(ctx context.Context, l *look, waiting []*pair) error {
 		}
 		p.mu.Lock()
 		for _, x := range now {
+			r, ok := records[x.tp]
+			if !ok {
+				continue // not read: neither that something waits nor that nothing does
+			}
 			h := head{known: true, committed: x.first(), epoch: x.ends.LeaderEpoch, empty: x.ends.Stable}
-			if r, ok := records[x.tp]; ok && r.Offset >= x.first() {
+			if r.Offset >= x.first() {
 				h.record = &Head{Offset: r.Offset, Epoch: r.LeaderEpoch, Time: r.Time, TimeType: r.TimeType, Commit: CommitTime(&r)}
 			}
 			x.place.head = h

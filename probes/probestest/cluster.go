@@ -352,6 +352,10 @@ func (c *Cluster) First(ctx context.Context, at map[stream.TopicPartition]int64)
 				continue
 			}
 			p := c.at(tp)
+			if p.err != nil || offset < p.start {
+				continue
+			}
+			out[tp] = stream.Record{Topic: tp.Topic, Partition: tp.Partition, Offset: -1}
 			if o, e := p.first(offset, p.stable()); e != nil {
 				out[tp] = stream.Record{Topic: tp.Topic, Partition: tp.Partition, Offset: o, LeaderEpoch: e.epoch, Time: e.create,
 					TimeType: t.typ, Headers: e.headers}

@@ -216,9 +216,12 @@ func (p *Probe) read(ctx context.Context, all []stream.Topic) error {
 	}
 	for tp, offset := range want {
 		t := p.topics[tp.Topic]
-		t.read[tp.Partition] = offset + 1
 		r, ok := records[tp]
 		if !ok {
+			continue
+		}
+		t.read[tp.Partition] = offset + 1
+		if r.Offset < 0 {
 			t.marked = true // the newest offset holds no record
 			continue
 		}
