@@ -8,7 +8,8 @@ const sizes = { js: [0, 0], css: [0, 0], woff2: [0, 0] }
 for (const name of readdirSync(new URL('assets/', dist))) {
   const kind = name.slice(name.lastIndexOf('.') + 1)
   const bytes = readFileSync(new URL(`assets/${name}`, dist))
-  const sum = (sizes[kind] ??= [0, 0])
+  sizes[kind] ??= [0, 0]
+  const sum = sizes[kind]
   sum[0] += bytes.length
   sum[1] += kind === 'woff2' ? bytes.length : gzipSync(bytes, { level: 9 }).length
   if (kind === 'js' && /\.(innerHTML|outerHTML)\s*=[^=]|insertAdjacentHTML|document\.write\(/.test(bytes.toString())) {

@@ -5,9 +5,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 const root = new URL('../src/', import.meta.url)
 const css = readFileSync(new URL('styles/tokens.css', root), 'utf8')
 const themes = [{}, {}]
-for (const [, name, light, dark] of css.matchAll(
-  /--([\w-]+):\s*light-dark\(\s*(#[0-9a-f]{6})\s*,\s*(#[0-9a-f]{6})\s*\)/gi,
-)) {
+for (const [, name, light, dark] of css.matchAll(/--([\w-]+):\s*light-dark\(\s*(#[0-9a-f]{6})\s*,\s*(#[0-9a-f]{6})\s*\)/gi)) {
   themes[0][name] = light
   themes[1][name] = dark
 }

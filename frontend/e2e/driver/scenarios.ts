@@ -1,4 +1,18 @@
-import type { AuditEntry, DemoFault, Group, MapData, MapEdge, MapEvent, MapNode, MapPath, Point, Reading, Sink, Source, State, Topic } from '../../src/lib/api/types.ts'
+import type {
+  DemoFault,
+  Group,
+  MapData,
+  MapEdge,
+  MapEvent,
+  MapNode,
+  MapPath,
+  Point,
+  Reading,
+  Sink,
+  Source,
+  State,
+  Topic,
+} from '../../src/lib/api/types.ts'
 
 // Recorded worlds that the page is looked at in. Times are relative to now, so that charts have something to show.
 
@@ -23,7 +37,6 @@ export interface World {
   sources: Record<string, Source>
   sinks: Record<string, Sink>
   topics: Record<string, Topic>
-  audit: AuditEntry[]
   history(metric: string, query: URLSearchParams): Point[]
 }
 
@@ -60,10 +73,36 @@ function world(o: Options): World {
   const topic = (t: string) => `shop.public.${t}`
   const rate = (t: string) => exact(tables.find((x) => x.name === t)?.rate ?? 0, 'records/s', now)
 
-  nodes.push({ id: 'source:shop', lane: 'source', name: 'PostgreSQL shop', ref: 'shop', state: 'on_time', rate: exact(953.2, 'records/s', now), note: '7 tables', trend: 'steady' })
+  nodes.push({
+    id: 'source:shop',
+    lane: 'source',
+    name: 'PostgreSQL shop',
+    ref: 'shop',
+    state: 'on_time',
+    rate: exact(953.2, 'records/s', now),
+    note: '7 tables',
+    trend: 'steady',
+  })
   for (const t of tables) {
-    nodes.push({ id: `topic:${topic(t.name)}`, lane: 'topic', name: topic(t.name), ref: topic(t.name), state: 'on_time', delay: within(0.31, 0.2, 0.42, 's', now), rate: rate(t.name), note: '1 partition', trend: 'steady' })
-    edges.push({ id: `source:shop>topic:${topic(t.name)}`, from: 'source:shop', to: `topic:${topic(t.name)}`, state: 'on_time', delay: within(0.31, 0.22, 0.44, 's', now), rate: rate(t.name) })
+    nodes.push({
+      id: `topic:${topic(t.name)}`,
+      lane: 'topic',
+      name: topic(t.name),
+      ref: topic(t.name),
+      state: 'on_time',
+      delay: within(0.31, 0.2, 0.42, 's', now),
+      rate: rate(t.name),
+      note: '1 partition',
+      trend: 'steady',
+    })
+    edges.push({
+      id: `source:shop>topic:${topic(t.name)}`,
+      from: 'source:shop',
+      to: `topic:${topic(t.name)}`,
+      state: 'on_time',
+      delay: within(0.31, 0.22, 0.44, 's', now),
+      rate: rate(t.name),
+    })
   }
 
   const end = (kind: 'group' | 'sink', name: string, those: string[], note: string) => {
@@ -108,21 +147,56 @@ function world(o: Options): World {
         ],
         total: reading,
         since: say ? iso(now - 1_111_000) : iso(now - 40_000_000),
-        worst: say ? within(101.2, 100.6, 101.8, 's', now - 240_000) : null,
+        ...(say ? { worst: within(101.2, 100.6, 101.8, 's', now - 240_000) } : {}),
         trend: say?.trend ?? 'steady',
-        eta: say?.eta ? { value: say.eta, low: say.eta * 0.84, high: say.eta * 1.5, unit: 's', state: 'estimate', as_of: iso(now) } : null,
+        ...(say?.eta
+          ? { eta: { value: say.eta, low: say.eta * 0.84, high: say.eta * 1.5, unit: 's', state: 'estimate', as_of: iso(now) } }
+          : {}),
       })
     }
-    nodes.push({ id, lane: kind, name, ref: name, state: o.dead === id ? 'dead' : o.paused === id ? 'paused' : state, why: o.dead === id ? 'connection refused; tried again every 5 s' : state === 'late' ? 'behind, and catching up' : '', delay: worst, rate: exact(total, 'records/s', now), note, trend })
+    nodes.push({
+      id,
+      lane: kind,
+      name,
+      ref: name,
+      state: o.dead === id ? 'dead' : o.paused === id ? 'paused' : state,
+      why: o.dead === id ? 'connection refused; tried again every 5 s' : state === 'late' ? 'behind, and catching up' : '',
+      delay: worst,
+      rate: exact(total, 'records/s', now),
+      note,
+      trend,
+    })
   }
   end('group', 'fulfilment', reads.fulfilment ?? [], '3 members')
   end('group', 'analytics', reads.analytics ?? [], '1 member')
   end('group', 'search-indexer', reads['search-indexer'] ?? [], '2 members')
   if (o.fraud) {
-    nodes.push({ id: 'group:fraud-shadow', lane: 'group', name: 'fraud-shadow', ref: 'fraud-shadow', state: 'unknown', why: 'no commit in this group yet', delay: unknown('s', 'no commit in this group yet', now), note: '1 member', trend: 'unknown' })
-    edges.push({ id: `topic:${topic('payments')}>group:fraud-shadow`, from: `topic:${topic('payments')}`, to: 'group:fraud-shadow', state: 'unknown', delay: unknown('s', 'no commit in this group yet', now), lag: unknown('records', 'no commit in this group yet', now) })
+    nodes.push({
+      id: 'group:fraud-shadow',
+      lane: 'group',
+      name: 'fraud-shadow',
+      ref: 'fraud-shadow',
+      state: 'unknown',
+      why: 'no commit in this group yet',
+      delay: unknown('s', 'no commit in this group yet', now),
+      note: '1 member',
+      trend: 'unknown',
+    })
+    edges.push({
+      id: `topic:${topic('payments')}>group:fraud-shadow`,
+      from: `topic:${topic('payments')}`,
+      to: 'group:fraud-shadow',
+      state: 'unknown',
+      delay: unknown('s', 'no commit in this group yet', now),
+      lag: unknown('records', 'no commit in this group yet', now),
+    })
   }
-  end('sink', 'warehouse', tables.map((t) => t.name), 'postgres')
+  end(
+    'sink',
+    'warehouse',
+    tables.map((t) => t.name),
+    'postgres',
+  )
   end('sink', 'webhooks', ['payments', 'shipments'], 'http, 2 parked')
 
   const events: MapEvent[] = o.late
@@ -143,14 +217,39 @@ function world(o: Options): World {
 
   const state = (id: string) => nodes.find((n) => n.id === id)?.state ?? 'unknown'
   return {
-    map: { v: 1, kind: 'map', as_of: iso(now), profile: { name: o.kind === 'production' ? 'shop-prod' : 'demo', kind: o.kind ?? 'local' }, nodes, edges, paths, events },
+    map: {
+      v: 1,
+      kind: 'map',
+      as_of: iso(now),
+      profile: { name: o.kind === 'production' ? 'shop-prod' : 'demo', kind: o.kind ?? 'local' },
+      nodes,
+      edges,
+      paths,
+      events,
+    },
     faults:
       o.kind === 'production'
         ? null
         : [
-            { name: 'slow-consumer', does: 'The group analytics handles a fifth of what it could.', expect: 'Its lag grows in records and in seconds from the first moment on, and falls again when the fault ends.', active: false },
-            { name: 'stopped-consumer', does: 'The process of the group fulfilment is stopped (SIGSTOP): it holds its partitions and does nothing.', expect: 'Its lag grows within ten seconds while it still looks alive.', active: false },
-            { name: 'sink-outage', does: 'The database warehouse cuts its sessions and accepts none.', expect: 'The sink retries and says why; its freshness grows; when the fault ends it catches up.', active: !!o.late, ...(o.late ? { until: iso(now + 41_000) } : {}) },
+            {
+              name: 'slow-consumer',
+              does: 'The group analytics handles a fifth of what it could.',
+              expect: 'Its lag grows in records and in seconds from the first moment on, and falls again when the fault ends.',
+              active: false,
+            },
+            {
+              name: 'stopped-consumer',
+              does: 'The process of the group fulfilment is stopped (SIGSTOP): it holds its partitions and does nothing.',
+              expect: 'Its lag grows within ten seconds while it still looks alive.',
+              active: false,
+            },
+            {
+              name: 'sink-outage',
+              does: 'The database warehouse cuts its sessions and accepts none.',
+              expect: 'The sink retries and says why; its freshness grows; when the fault ends it catches up.',
+              active: !!o.late,
+              ...(o.late ? { until: iso(now + 41_000) } : {}),
+            },
           ],
     groups: Object.fromEntries(
       Object.entries(reads).map(([name, those]) => [
@@ -162,6 +261,7 @@ function world(o: Options): World {
           state: 'Stable',
           members: 3,
           topics: those.map(topic),
+          code: state(`group:${name}`) === 'late' ? 'behind' : 'ok',
           verdict: state(`group:${name}`) === 'late' ? 'behind, and catching up' : 'keeps up',
           lag: { records: exact(state(`group:${name}`) === 'late' ? 6020 : 71, 'records', now), seconds: within(0.8, 0.4, 1.1, 's', now) },
           partitions: those.flatMap((t, i) =>
@@ -170,11 +270,19 @@ function world(o: Options): World {
               partition,
               committed: `${4_017_665 + i * 7919 + partition}`,
               end: `${4_018_112 + i * 7919 + partition * 3}`,
-              lag: { records: exact(447 + partition * 31 + i * 12, 'records', now), seconds: within(0.6 + partition * 0.2, 0.4, 1.4, 's', now) },
+              lag: {
+                records: exact(447 + partition * 31 + i * 12, 'records', now),
+                seconds: within(0.6 + partition * 0.2, 0.4, 1.4, 's', now),
+              },
               member: `${name}-${partition % 3}`,
             })),
           ),
-          member_list: [0, 1, 2].map((i) => ({ id: `${name}-${i}-1b5c`, client_id: `${name}-${i + 1}`, host: `/127.0.0.${i + 1}`, assigned: 4 })),
+          member_list: [0, 1, 2].map((i) => ({
+            id: `${name}-${i}-1b5c`,
+            client_id: `${name}-${i + 1}`,
+            host: `/127.0.0.${i + 1}`,
+            assigned: 4,
+          })),
         } satisfies Group,
       ]),
     ),
@@ -185,9 +293,22 @@ function world(o: Options): World {
         cluster: 'embedded',
         state: 'streaming',
         tables: tables.map((t) => ({ table: `public.${t.name}`, topic: topic(t.name), key: 'id' })),
-        slot: { name: 'freshet_shop', active: true, wal_status: 'reserved', retained: exact(12_582_912, 'B', now), safe: unknown('s', 'max_slot_wal_keep_size is -1: the slot may hold WAL without end', now) },
+        slot: {
+          name: 'freshet_shop',
+          active: true,
+          wal_status: 'reserved',
+          retained: exact(12_582_912, 'B', now),
+          safe: unknown('s', 'max_slot_wal_keep_size is -1: the slot may hold WAL without end', now),
+        },
         position: { server: '0/5A2C1F48', received: '0/5A2C1F48', appended: '0/5A2C1E00', confirmed: '0/5A2BF000' },
-        findings: [{ level: 'warning', code: 'WAL_UNBOUNDED', text: 'The slot may fill the disk: max_slot_wal_keep_size is -1.', mend: "ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'" }],
+        findings: [
+          {
+            level: 'warning',
+            code: 'WAL_UNBOUNDED',
+            text: 'The slot may fill the disk: max_slot_wal_keep_size is -1.',
+            mend: "ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'",
+          },
+        ],
       },
     },
     sinks: {
@@ -198,17 +319,30 @@ function world(o: Options): World {
         cluster: 'embedded',
         state: o.paused === 'sink:warehouse' ? 'paused' : 'running',
         parked: '0',
-        partitions: tables.map((t, i) => ({ topic: topic(t.name), partition: 0, next: `${4_026_316 + i * 7717}`, state: 'running', at: iso(now - 900) })),
+        partitions: tables.map((t, i) => ({
+          topic: topic(t.name),
+          partition: 0,
+          next: `${4_026_316 + i * 7717}`,
+          state: 'running',
+          at: iso(now - 900),
+        })),
       },
       webhooks: { name: 'webhooks', type: 'http', mode: 'append', cluster: 'embedded', state: 'running', parked: '2', partitions: [] },
     },
     topics: Object.fromEntries(
       tables.map((t) => [
         topic(t.name),
-        { topic: topic(t.name), partition_count: 1, records: exact(4_018_112, 'records', now), rate: rate(t.name), bytes: exact(812_646_400, 'B', now), config: { 'cleanup.policy': 'delete' }, partitions: [{ partition: 0, leader: 0, start: '0', end: '4018112' }] } satisfies Topic,
+        {
+          topic: topic(t.name),
+          partition_count: 1,
+          records: exact(4_018_112, 'records', now),
+          rate: rate(t.name),
+          bytes: exact(812_646_400, 'B', now),
+          config: { 'cleanup.policy': 'delete' },
+          partitions: [{ partition: 0, leader: 0, start: '0', end: '4018112' }],
+        } satisfies Topic,
       ]),
     ),
-    audit: [],
     history: (metric, query) => history(metric, query, !!o.late && (query.get('sink') === 'warehouse' || query.get('group') !== null)),
   }
 }
@@ -250,24 +384,100 @@ function huge(): World {
   const paths: MapPath[] = []
   const areas = ['billing', 'catalog', 'crm', 'fulfilment', 'identity', 'ledger', 'logistics', 'payments', 'search', 'support']
   for (const [i, a] of areas.entries()) {
-    nodes.push({ id: `source:${a}`, lane: 'source', name: `PostgreSQL ${a}`, ref: a, state: 'on_time', rate: exact(120 + i * 31, 'records/s', now), note: '22 tables', trend: 'steady' })
+    nodes.push({
+      id: `source:${a}`,
+      lane: 'source',
+      name: `PostgreSQL ${a}`,
+      ref: a,
+      state: 'on_time',
+      rate: exact(120 + i * 31, 'records/s', now),
+      note: '22 tables',
+      trend: 'steady',
+    })
     for (let k = 0; k < 22; k++) {
       const t = `${a}.public.${['events', 'items', 'lines', 'accounts', 'history', 'entries'][k % 6]}_${String(k).padStart(2, '0')}`
       const state: State = i === 5 && k === 3 ? 'late' : k === 11 && i % 4 === 0 ? 'unknown' : 'on_time'
-      nodes.push({ id: `topic:${t}`, lane: 'topic', name: t, ref: t, state, delay: exact(state === 'late' ? 93 : 0.4, 's', now), rate: state === 'unknown' ? unknown('records/s', 'no round yet', now) : exact(5 + ((i * 7 + k * 13) % 90), 'records/s', now), note: '12 partitions', trend: 'steady' })
-      edges.push({ id: `source:${a}>topic:${t}`, from: `source:${a}`, to: `topic:${t}`, state, delay: exact(0.3, 's', now), rate: exact(5 + ((i * 7 + k * 13) % 90), 'records/s', now) })
+      nodes.push({
+        id: `topic:${t}`,
+        lane: 'topic',
+        name: t,
+        ref: t,
+        state,
+        delay: exact(state === 'late' ? 93 : 0.4, 's', now),
+        rate: state === 'unknown' ? unknown('records/s', 'no round yet', now) : exact(5 + ((i * 7 + k * 13) % 90), 'records/s', now),
+        note: '12 partitions',
+        trend: 'steady',
+      })
+      edges.push({
+        id: `source:${a}>topic:${t}`,
+        from: `source:${a}`,
+        to: `topic:${t}`,
+        state,
+        delay: exact(0.3, 's', now),
+        rate: exact(5 + ((i * 7 + k * 13) % 90), 'records/s', now),
+      })
       for (const g of [`${a}-worker-${k % 6}`, k % 5 === 0 ? 'audit-trail' : '']) {
         if (!g) continue
         const to = `group:${g}`
-        if (!nodes.some((n) => n.id === to)) nodes.push({ id: to, lane: 'group', name: g, ref: g, state: 'on_time', delay: exact(0.8, 's', now), note: '4 members', trend: 'steady' })
+        if (!nodes.some((n) => n.id === to))
+          nodes.push({
+            id: to,
+            lane: 'group',
+            name: g,
+            ref: g,
+            state: 'on_time',
+            delay: exact(0.8, 's', now),
+            note: '4 members',
+            trend: 'steady',
+          })
         const s: State = state === 'late' ? 'late' : 'on_time'
-        edges.push({ id: `topic:${t}>${to}`, from: `topic:${t}`, to, state: s, delay: exact(s === 'late' ? 92 : 0.5, 's', now), rate: exact(12, 'records/s', now), lag: exact(6, 'records', now) })
-        paths.push({ path: `${t.split('.')[2]} → ${g}`, source: a, table: `public.${t.split('.')[2]}`, topic: t, to, state: s, objective_s: 30, hops: [{ from: `source:${a}`, to: `topic:${t}`, seconds: exact(0.3, 's', now) }, { from: `topic:${t}`, to, seconds: exact(s === 'late' ? 92 : 0.5, 's', now) }], total: exact(s === 'late' ? 92.3 : 0.8, 's', now), since: iso(now - 400_000), worst: null, trend: s === 'late' ? 'rising' : 'steady', eta: null })
+        edges.push({
+          id: `topic:${t}>${to}`,
+          from: `topic:${t}`,
+          to,
+          state: s,
+          delay: exact(s === 'late' ? 92 : 0.5, 's', now),
+          rate: exact(12, 'records/s', now),
+          lag: exact(6, 'records', now),
+        })
+        paths.push({
+          path: `${t.split('.')[2]} → ${g}`,
+          source: a,
+          table: `public.${t.split('.')[2]}`,
+          topic: t,
+          to,
+          state: s,
+          objective_s: 30,
+          hops: [
+            { from: `source:${a}`, to: `topic:${t}`, seconds: exact(0.3, 's', now) },
+            { from: `topic:${t}`, to, seconds: exact(s === 'late' ? 92 : 0.5, 's', now) },
+          ],
+          total: exact(s === 'late' ? 92.3 : 0.8, 's', now),
+          since: iso(now - 400_000),
+
+          trend: s === 'late' ? 'rising' : 'steady',
+        })
       }
     }
     const sink = `sink:${a}-lake`
-    nodes.push({ id: sink, lane: 'sink', name: `${a}-lake`, ref: `${a}-lake`, state: 'on_time', delay: exact(1.2, 's', now), note: 'postgres', trend: 'steady' })
-    edges.push({ id: `group:${a}-worker-0>${sink}`, from: `group:${a}-worker-0`, to: sink, state: 'on_time', delay: exact(0.4, 's', now), rate: exact(44, 'records/s', now) })
+    nodes.push({
+      id: sink,
+      lane: 'sink',
+      name: `${a}-lake`,
+      ref: `${a}-lake`,
+      state: 'on_time',
+      delay: exact(1.2, 's', now),
+      note: 'postgres',
+      trend: 'steady',
+    })
+    edges.push({
+      id: `group:${a}-worker-0>${sink}`,
+      from: `group:${a}-worker-0`,
+      to: sink,
+      state: 'on_time',
+      delay: exact(0.4, 's', now),
+      rate: exact(44, 'records/s', now),
+    })
   }
   const late = nodes.find((n) => n.id === 'group:ledger-worker-3')
   if (late) late.state = 'late'
@@ -278,15 +488,55 @@ function huge(): World {
 /** Names and texts that try to be more than text. */
 function hostile(): World {
   const w = world({ fraud: true })
-  const evil = ['<img src=x onerror=alert(1)>', 'a\u202egnp.exe', '\u001b[31mred\u0000', `${'very.long.'.repeat(30)}end`, '{{constructor.constructor("alert(1)")()}}', '"><script>alert(1)</script>', 'zero\u200bwidth', '__proto__']
+  const evil = [
+    '<img src=x onerror=alert(1)>',
+    'a\u202egnp.exe',
+    '\u001b[31mred\u0000',
+    `${'very.long.'.repeat(30)}end`,
+    '{{constructor.constructor("alert(1)")()}}',
+    '"><script>alert(1)</script>',
+    'zero\u200bwidth',
+    '__proto__',
+  ]
   evil.forEach((name, i) => {
     const id = `group:${name}`
-    w.map.nodes.push({ id, lane: 'group', name, ref: name, state: 'unknown', why: name, delay: unknown('s', name), note: name, trend: 'unknown' })
-    w.map.edges.push({ id: `topic:shop.public.orders>${id}`, from: 'topic:shop.public.orders', to: id, state: 'unknown', delay: unknown('s', name) })
+    w.map.nodes.push({
+      id,
+      lane: 'group',
+      name,
+      ref: name,
+      state: 'unknown',
+      why: name,
+      delay: unknown('s', name),
+      note: name,
+      trend: 'unknown',
+    })
+    w.map.edges.push({
+      id: `topic:shop.public.orders>${id}`,
+      from: 'topic:shop.public.orders',
+      to: id,
+      state: 'unknown',
+      delay: unknown('s', name),
+    })
     w.map.events.push({ at: iso(Date.now() - 200_000 * (i + 1)), kind: 'state', text: name, ref: name })
     const [p] = w.map.paths
-    if (p) w.map.paths.push({ ...p, path: `${name} → ${name}`, table: name, state: 'unknown', why: name, total: unknown('s', name), hops: [{ from: name, to: name, seconds: unknown('s', name) }] })
-    w.groups[name] = { ...(w.groups.analytics as Group), group: name, verdict: name, state: name, member_list: [{ id: name, client_id: name, host: name, assigned: 1 }] }
+    if (p)
+      w.map.paths.push({
+        ...p,
+        path: `${name} → ${name}`,
+        table: name,
+        state: 'unknown',
+        why: name,
+        total: unknown('s', name),
+        hops: [{ from: name, to: name, seconds: unknown('s', name) }],
+      })
+    w.groups[name] = {
+      ...(w.groups.analytics as Group),
+      group: name,
+      verdict: name,
+      state: name,
+      member_list: [{ id: name, client_id: name, host: name, assigned: 1 }],
+    }
     w.faults?.push({ name, does: name, expect: name, active: i % 2 === 0 })
   })
   w.map.profile.name = evil[0] ?? ''
@@ -306,9 +556,22 @@ export const scenarios = {
   dead: () => world({ dead: 'sink:warehouse', late: { 'orders>warehouse': { state: 'late', seconds: 312, trend: 'rising' } } }),
   unknown: () => {
     const w = world({ fraud: true })
-    for (const n of w.map.nodes) if (n.lane !== 'source') Object.assign(n, { state: 'unknown', why: 'the first round is not over', delay: unknown('s', 'the first round is not over'), rate: unknown('records/s', 'the first round is not over') })
-    for (const e of w.map.edges) Object.assign(e, { state: 'unknown', delay: unknown('s', 'the first round is not over'), rate: null, lag: null })
-    for (const p of w.map.paths) Object.assign(p, { state: 'unknown', total: unknown('s', 'the first round is not over'), hops: p.hops.map((h) => ({ ...h, seconds: unknown('s', 'the first round is not over') })) })
+    for (const n of w.map.nodes)
+      if (n.lane !== 'source')
+        Object.assign(n, {
+          state: 'unknown',
+          why: 'the first round is not over',
+          delay: unknown('s', 'the first round is not over'),
+          rate: unknown('records/s', 'the first round is not over'),
+        })
+    for (const e of w.map.edges)
+      Object.assign(e, { state: 'unknown', delay: unknown('s', 'the first round is not over'), rate: undefined, lag: undefined })
+    for (const p of w.map.paths)
+      Object.assign(p, {
+        state: 'unknown',
+        total: unknown('s', 'the first round is not over'),
+        hops: p.hops.map((h) => ({ ...h, seconds: unknown('s', 'the first round is not over') })),
+      })
     w.history = () => []
     return w
   },

@@ -8,7 +8,13 @@ import { type Scenario, scenarios, type World } from './scenarios.ts'
 // Serves the built page under the product's policy, and the API with a recorded world behind it.
 
 const dist = fileURLToPath(new URL('../../dist/', import.meta.url))
-const types: Record<string, string> = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.woff2': 'font/woff2' }
+const types: Record<string, string> = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript',
+  '.css': 'text/css',
+  '.svg': 'image/svg+xml',
+  '.woff2': 'font/woff2',
+}
 
 export const policy =
   "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; frame-src 'none'; require-trusted-types-for 'script'"
@@ -24,6 +30,7 @@ export class Mock {
   code = 'one-time'
   session = ''
   #server: Server | null = null
+  #port = 0
   #seq = 0
   #wake = new Set<() => void>()
   #audit = 40
@@ -33,7 +40,7 @@ export class Mock {
   }
 
   get url(): string {
-    return `http://127.0.0.1:${(this.#server?.address() as AddressInfo).port}`
+    return `http://127.0.0.1:${this.#port}`
   }
 
   /** The link that a person would get. */
@@ -45,15 +52,15 @@ export class Mock {
     const server = createServer((req, res) => void this.#answer(req, res).catch(() => res.destroy()))
     await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
     this.#server = server
+    this.#port = (server.address() as AddressInfo).port
     return this
   }
 
   async stop(): Promise<number> {
-    const { port } = this.#server?.address() as AddressInfo
     const closed = new Promise((resolve) => this.#server?.close(resolve))
     this.#server?.closeAllConnections()
     await closed
-    return port
+    return this.#port
   }
 
   /** Tells the page of a change. */
@@ -85,7 +92,8 @@ export class Mock {
       if (req.headers['x-freshet'] !== '1') return fail(res, 403, 'DENIED', 'a request that changes something must carry X-Freshet: 1')
     }
     if (url.pathname === '/api/session') {
-      if ((body as { code?: string }).code !== this.code) return fail(res, 401, 'LOGIN', 'the link was used before, or is too old', 'take a new link with `freshet open`')
+      if ((body as { code?: string }).code !== this.code)
+        return fail(res, 401, 'LOGIN', 'the link was used before, or is too old', 'take a new link with `freshet open`')
       this.code = ''
       this.session = 'yes'
       res.writeHead(204, { 'Set-Cookie': 'freshet=yes; HttpOnly; SameSite=Strict; Path=/' }).end()
@@ -119,7 +127,21 @@ export class Mock {
     }
     if (res.destroyed) return
     if (!member()) return fail(res, 401, 'LOGIN', 'nobody is logged in')
-    const items = after < this.#seq ? [{ topic: 'map', data: this.world.map }, { topic: 'status', data: { items: [{ part: 'broker', state: 'ok', detail: 'local broker, single node' }, { part: 'capture shop', state: 'ok', detail: 'streaming' }] } }] : []
+    const items =
+      after < this.#seq
+        ? [
+            { topic: 'map', data: this.world.map },
+            {
+              topic: 'status',
+              data: {
+                items: [
+                  { part: 'broker', state: 'ok', detail: 'local broker, single node' },
+                  { part: 'capture shop', state: 'ok', detail: 'streaming' },
+                ],
+              },
+            },
+          ]
+        : []
     send(res, 200, { v: 1, kind: 'feed', cursor: `${this.#seq}`, gap: false, dropped: 0, instance: 'mock', items })
   }
 
@@ -127,7 +149,11 @@ export class Mock {
     const [, , noun = '', name = '', verb = '', last = ''] = url.pathname.split('/').map(decodeURIComponent)
     const w = this.world
     const own = <T>(table: Record<string, T>) => (Object.hasOwn(table, name) ? { v: 1, kind: noun, item: table[name] } : undefined)
-    const receipt = () => ({ v: 1, kind: `${noun}.${verb}`, audit: { seq: `${++this.#audit}`, size: `${this.#audit + 1}`, root: 'c0ffee9f2c41d7' } })
+    const receipt = () => ({
+      v: 1,
+      kind: `${noun}.${verb}`,
+      audit: { seq: `${++this.#audit}`, size: `${this.#audit + 1}`, root: 'c0ffee9f2c41d7' },
+    })
     switch (noun) {
       case 'history':
         return { v: 1, kind: 'history', points: w.history(url.searchParams.get('metric') ?? '', url.searchParams) }
@@ -136,7 +162,23 @@ export class Mock {
       case 'groups':
         return own(w.groups)
       case 'topics':
-        if (verb === 'records') return { v: 1, kind: 'records', items: [{ topic: name, partition: 0, offset: '9007199254740993', time: new Date().toISOString(), time_type: 'CreateTime', key: { text: '{"id":17}', base64: '', size: 9 }, value: { text: '{"before":null,"after":{"id":17,"total":"12.00","note":"<b>bold</b>\u202e"}}', base64: '', size: 60 } }], scan: { scanned: '1', matched: '1', window: [], stopped_because: 'limit', next: {} } }
+        if (verb === 'records')
+          return {
+            v: 1,
+            kind: 'records',
+            items: [
+              {
+                topic: name,
+                partition: 0,
+                offset: '9007199254740993',
+                time: new Date().toISOString(),
+                time_type: 'CreateTime',
+                key: { text: '{"id":17}', base64: '', size: 9 },
+                value: { text: '{"before":null,"after":{"id":17,"total":"12.00","note":"<b>bold</b>\u202e"}}', base64: '', size: 60 },
+              },
+            ],
+            scan: { scanned: '1', matched: '1', window: [], stopped_because: 'limit', next: {} },
+          }
         return own(w.topics)
       case 'sources':
       case 'sinks': {
@@ -146,7 +188,13 @@ export class Mock {
         node.state = verb === 'pause' ? 'paused' : 'on_time'
         node.why = verb === 'pause' ? `paused: ${(body as { reason?: string }).reason ?? ''}` : ''
         const done = receipt()
-        w.map.events.push({ at: new Date().toISOString(), kind: 'audit', text: `local:test ${verb}d ${name}`, ref: node.id, seq: done.audit.seq })
+        w.map.events.push({
+          at: new Date().toISOString(),
+          kind: 'audit',
+          text: `local:test ${verb}d ${name}`,
+          ref: node.id,
+          seq: done.audit.seq,
+        })
         this.publish()
         return done
       }
@@ -159,8 +207,6 @@ export class Mock {
         fault.active = last === 'start'
         return receipt()
       }
-      case 'audit':
-        return { v: 1, kind: 'audit.list', items: w.audit }
       default:
         return undefined
     }

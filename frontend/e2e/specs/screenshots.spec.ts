@@ -13,7 +13,12 @@ const shots: { name: string; scenario: Scenario; hash?: string; look?: Look }[] 
   { name: 'late', scenario: 'late' },
   { name: 'late-dark', scenario: 'late', look: { theme: 'dark' } },
   { name: 'late-path', scenario: 'late', hash: '#/?sel=path:public.orders>shop.public.orders>sink:warehouse' },
-  { name: 'late-path-dark', scenario: 'late', hash: '#/?sel=path:public.orders>shop.public.orders>sink:warehouse', look: { theme: 'dark' } },
+  {
+    name: 'late-path-dark',
+    scenario: 'late',
+    hash: '#/?sel=path:public.orders>shop.public.orders>sink:warehouse',
+    look: { theme: 'dark' },
+  },
   { name: 'late-narrow', scenario: 'late', look: { width: 1024, height: 700 } },
   { name: 'late-narrow-sheet-dark', scenario: 'late', hash: '#/?sel=sink:warehouse', look: { width: 1024, height: 700, theme: 'dark' } },
   { name: 'production', scenario: 'production', hash: '#/?sel=sink:warehouse' },
@@ -42,7 +47,10 @@ describe.skipIf(!process.env.SCREENSHOTS)('pictures', () => {
       const page = await ctx.newPage()
       await page.goto(mock.link)
       await page.locator('main h1').first().waitFor({ state: 'attached' })
-      if (s.hash) await page.evaluate((h) => { location.hash = h }, s.hash)
+      if (s.hash)
+        await page.evaluate((h) => {
+          location.hash = h
+        }, s.hash)
       await page.waitForTimeout(700)
       await page.screenshot({ path: `${out}${s.name}.png` })
       await ctx.close()

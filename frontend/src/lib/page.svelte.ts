@@ -6,6 +6,7 @@ import { FeedClient, type FeedStatus } from './feed/client'
 import { answer, sorted } from './map/answer'
 import type { Place } from './map/copy'
 import { along, pathKey, type View, type ViewEdge, type ViewNode, view } from './map/graph'
+import { trendWord } from './map/words'
 import type { Nav } from './nav/nav.svelte'
 import { loginCode } from './nav/route'
 
@@ -220,8 +221,7 @@ export class Page {
     if (s?.kind === 'node') {
       const n = s.node
       const through = paths.find(
-        (p) =>
-          p.to === n.id || (n.lane === 'source' && p.source === n.ref) || (n.lane === 'topic' && p.topic === n.ref),
+        (p) => p.to === n.id || (n.lane === 'source' && p.source === n.ref) || (n.lane === 'topic' && p.topic === n.ref),
       )
       if (through) return through
     }
@@ -274,7 +274,7 @@ function readMap(data: unknown): MapData | null {
     profile: m.profile ?? { name: '', kind: 'local' },
     nodes: m.nodes ?? [],
     edges: m.edges ?? [],
-    paths: m.paths ?? [],
+    paths: (m.paths ?? []).map((p) => ({ ...p, trend: Object.hasOwn(trendWord, p.trend) ? p.trend : 'unknown' })),
     events: m.events ?? [],
   }
 }

@@ -5,7 +5,10 @@ import { mark, rows, sentence, series } from './series'
 const t0 = Date.parse('2026-07-14T12:00:00Z')
 const point = (s: number, value: number | null, why = ''): Point => ({
   at: new Date(t0 + s * 1000).toISOString(),
-  reading: value === null ? { value: null, low: null, high: null, unit: 's', state: 'unknown', why, as_of: '' } : { value, low: value - 1, high: value + 1, unit: 's', state: 'bounded', as_of: '' },
+  reading:
+    value === null
+      ? { value: null, low: null, high: null, unit: 's', state: 'unknown', why, as_of: '' }
+      : { value, low: value - 1, high: value + 1, unit: 's', state: 'bounded', as_of: '' },
 })
 const range = (a: number, b: number) => [t0 + a * 1000, t0 + b * 1000] as const
 
@@ -36,11 +39,16 @@ describe('a series', () => {
   })
   test('is said in a sentence', () => {
     const s = series([point(0, 5), point(10, 101), point(20, 42)], ...range(0, 20))
-    expect(sentence('orders → warehouse', s, 'last hour')).toMatch(/^orders → warehouse, last hour: peak 1 min 41 s at .*:10, last 42\.0 s$/)
+    expect(sentence('orders → warehouse', s, 'last hour')).toMatch(
+      /^orders → warehouse, last hour: peak 1 min 41 s at .*:10, last 42\.0 s$/,
+    )
     expect(sentence('x', series([], ...range(0, 1)), 'last hour')).toBe('x, last hour: no readings')
   })
   test('a table of it ends with the newest and is bounded', () => {
-    const s = series(Array.from({ length: 400 }, (_, i) => point(i * 10, i)), ...range(0, 4000))
+    const s = series(
+      Array.from({ length: 400 }, (_, i) => point(i * 10, i)),
+      ...range(0, 4000),
+    )
     const r = rows(s, 60)
     expect(r.length).toBeLessThanOrEqual(60)
     expect(r[0]?.value).toBe(399)

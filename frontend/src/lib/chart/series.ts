@@ -81,20 +81,12 @@ export function sentence(name: string, s: Series, range: string): string {
   const gaps = s.gaps
     .filter((g) => g.to - g.from >= 1)
     .map((g) => `${clock(g.from * 1000)} to ${clock(g.to * 1000)}${g.why ? ` (${g.why})` : ''}`)
-  const missing =
-    gaps.length > 3
-      ? `; ${gaps.length} stretches without readings`
-      : gaps.length
-        ? `; no readings ${gaps.join(', ')}`
-        : ''
+  const missing = gaps.length > 3 ? `; ${gaps.length} stretches without readings` : gaps.length ? `; no readings ${gaps.join(', ')}` : ''
   return `${name}, ${range}: peak ${amount(peak.v, s.unit)} at ${clock(peak.t * 1000)}, last ${amount(last.v, s.unit)}${missing}`
 }
 
 /** At most n rows of a series for a table, evenly taken and always with the last. */
-export function rows(
-  s: Series,
-  n: number,
-): { t: number; value: number | null; low: number | null; high: number | null }[] {
+export function rows(s: Series, n: number): { t: number; value: number | null; low: number | null; high: number | null }[] {
   const step = Math.max(1, Math.ceil(s.t.length / n))
   const out = []
   for (let i = s.t.length - 1; i >= 0; i -= step)
@@ -104,8 +96,8 @@ export function rows(
 
 /** Round steps for a duration axis: seconds, minutes, hours. */
 export const secondSteps = [
-  0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200,
-  14_400, 43_200, 86_400,
+  0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200,
+  86_400,
 ]
 
 /** An axis mark, without digits that say nothing. */

@@ -33,7 +33,7 @@ class Browser {
   }
 
   answer(items: FeedItem[]): FeedAnswer {
-    return { cursor: `${this.seq}`, gap: false, dropped: 0, instance: this.instance, items }
+    return { v: 1, kind: 'feed', cursor: `${this.seq}`, gap: false, dropped: 0, instance: this.instance, items }
   }
 
   async lock(tab: Tab, signal: AbortSignal, hold: () => Promise<void>): Promise<void> {

@@ -24,10 +24,7 @@ export interface FeedStatus {
 }
 
 /** What tabs say to one another. */
-export type TabMessage =
-  | { type: 'hello' }
-  | { type: 'news'; items: FeedItem[]; status: Shared }
-  | { type: 'status'; status: Shared }
+export type TabMessage = { type: 'hello' } | { type: 'news'; items: FeedItem[]; status: Shared } | { type: 'status'; status: Shared }
 
 export type Shared = Omit<FeedStatus, 'leader'>
 
@@ -217,8 +214,7 @@ export class FeedClient {
 
   #hear(m: TabMessage): void {
     if (m.type === 'hello') {
-      if (this.#status.leader)
-        this.#env.channel?.post({ type: 'news', items: [...this.#latest.values()], status: this.#shared() })
+      if (this.#status.leader) this.#env.channel?.post({ type: 'news', items: [...this.#latest.values()], status: this.#shared() })
       return
     }
     if (this.#status.leader) return

@@ -3,8 +3,23 @@ import type { MapData, MapNode, MapPath, Reading, State } from '../api/types'
 import { answer, sorted } from './answer'
 
 const now = Date.parse('2026-07-14T12:21:38Z')
-const sec = (value: number): Reading => ({ value, low: value - 0.5, high: value + 0.5, unit: 's', state: 'bounded', as_of: '2026-07-14T12:21:38.000Z' })
-const unknown = (why: string): Reading => ({ value: null, low: null, high: null, unit: 's', state: 'unknown', why, as_of: '2026-07-14T12:21:38.000Z' })
+const sec = (value: number): Reading => ({
+  value,
+  low: value - 0.5,
+  high: value + 0.5,
+  unit: 's',
+  state: 'bounded',
+  as_of: '2026-07-14T12:21:38.000Z',
+})
+const unknown = (why: string): Reading => ({
+  value: null,
+  low: null,
+  high: null,
+  unit: 's',
+  state: 'unknown',
+  why,
+  as_of: '2026-07-14T12:21:38.000Z',
+})
 
 const path = (name: string, to: string, state: State, seconds: number | null, more: Partial<MapPath> = {}): MapPath => ({
   path: `${name} → ${to.slice(to.indexOf(':') + 1)}`,
@@ -19,16 +34,30 @@ const path = (name: string, to: string, state: State, seconds: number | null, mo
     { from: `topic:shop.public.${name}`, to, seconds: seconds === null ? unknown('no commit') : sec(seconds - 0.3) },
   ],
   total: seconds === null ? unknown('no commit in this group yet') : sec(seconds),
-  since: null,
-  worst: null,
   trend: 'steady',
-  eta: null,
   ...more,
 })
 
-const node = (lane: MapNode['lane'], ref: string, state: State = 'on_time', why = ''): MapNode => ({ id: `${lane}:${ref}`, lane, name: lane === 'source' ? `PostgreSQL ${ref}` : ref, ref, state, why, trend: 'steady' })
+const node = (lane: MapNode['lane'], ref: string, state: State = 'on_time', why = ''): MapNode => ({
+  id: `${lane}:${ref}`,
+  lane,
+  name: lane === 'source' ? `PostgreSQL ${ref}` : ref,
+  ref,
+  state,
+  why,
+  trend: 'steady',
+})
 
-const map = (paths: MapPath[], nodes: MapNode[] = [node('source', 'shop')]): MapData => ({ v: 1, kind: 'map', as_of: '2026-07-14T12:21:38.000Z', profile: { name: 'demo', kind: 'local' }, nodes, edges: [], paths, events: [] })
+const map = (paths: MapPath[], nodes: MapNode[] = [node('source', 'shop')]): MapData => ({
+  v: 1,
+  kind: 'map',
+  as_of: '2026-07-14T12:21:38.000Z',
+  profile: { name: 'demo', kind: 'local' },
+  nodes,
+  edges: [],
+  paths,
+  events: [],
+})
 
 const says = (m: MapData) => {
   const a = answer(m, now)
@@ -37,7 +66,12 @@ const says = (m: MapData) => {
 
 describe('the answer', () => {
   test('one late path, catching up, and the rest', () => {
-    const late = path('orders', 'sink:warehouse', 'late', 42, { trend: 'falling', eta: sec(190), since: '2026-07-14T12:03:07.000Z', worst: sec(101.2) })
+    const late = path('orders', 'sink:warehouse', 'late', 42, {
+      trend: 'falling',
+      eta: sec(190),
+      since: '2026-07-14T12:03:07.000Z',
+      worst: sec(101.2),
+    })
     const m = map([path('customers', 'sink:warehouse', 'on_time', 1), late], [node('source', 'shop'), node('group', 'fraud', 'unknown')])
     expect(says(m)).toBe('orders → warehouse is 42 s behind, and catching up: about 3 min to go. The rest is on time, 1 group unknown.')
     const a = answer(m, now)
@@ -48,13 +82,21 @@ describe('the answer', () => {
   })
 
   test('falling behind without an end in sight', () => {
-    expect(says(map([path('orders', 'sink:warehouse', 'late', 42, { trend: 'rising' })]))).toBe('orders → warehouse is 42 s behind, and falling further behind.')
+    expect(says(map([path('orders', 'sink:warehouse', 'late', 42, { trend: 'rising' })]))).toBe(
+      'orders → warehouse is 42 s behind, and falling further behind.',
+    )
   })
 
   test('several into one sink are named together', () => {
-    expect(says(map([path('orders', 'sink:warehouse', 'late', 312), path('payments', 'sink:warehouse', 'late', 290), path('orders', 'group:billing', 'on_time', 1)]))).toBe(
-      '2 paths into warehouse are late, most of all orders → warehouse: 5 min behind. The rest is on time.',
-    )
+    expect(
+      says(
+        map([
+          path('orders', 'sink:warehouse', 'late', 312),
+          path('payments', 'sink:warehouse', 'late', 290),
+          path('orders', 'group:billing', 'on_time', 1),
+        ]),
+      ),
+    ).toBe('2 paths into warehouse are late, most of all orders → warehouse: 5 min behind. The rest is on time.')
   })
 
   test('an open bound is said as one', () => {
@@ -63,7 +105,13 @@ describe('the answer', () => {
   })
 
   test('what does not answer comes before what is late because of it', () => {
-    const a = answer(map([path('orders', 'sink:warehouse', 'late', 312)], [node('source', 'shop'), node('sink', 'warehouse', 'dead', 'connection refused')]), now)
+    const a = answer(
+      map(
+        [path('orders', 'sink:warehouse', 'late', 312)],
+        [node('source', 'shop'), node('sink', 'warehouse', 'dead', 'connection refused')],
+      ),
+      now,
+    )
     expect(a.first).toBe('warehouse does not answer.')
     expect(a.details.map((d) => d.text)).toEqual(['Connection refused', '1 path depends on it', 'orders → warehouse is 5 min behind'])
   })
@@ -75,11 +123,15 @@ describe('the answer', () => {
   })
 
   test('at risk', () => {
-    expect(says(map([path('orders', 'sink:w', 'at_risk', 12, { trend: 'rising' })]))).toBe('orders → w is at risk: 12 s of its 15 s, and falling further behind.')
+    expect(says(map([path('orders', 'sink:w', 'at_risk', 12, { trend: 'rising' })]))).toBe(
+      'orders → w is at risk: 12 s of its 15 s, and falling further behind.',
+    )
   })
 
   test('paused says who and why', () => {
-    expect(says(map([path('orders', 'sink:w', 'paused', 40), path('a', 'group:g', 'on_time', 1)], [node('sink', 'w', 'paused', 'migration')]))).toBe('w is paused: migration. The rest is on time.')
+    expect(
+      says(map([path('orders', 'sink:w', 'paused', 40), path('a', 'group:g', 'on_time', 1)], [node('sink', 'w', 'paused', 'migration')])),
+    ).toBe('w is paused: migration. The rest is on time.')
   })
 
   test('all well', () => {
@@ -88,7 +140,9 @@ describe('the answer', () => {
   })
 
   test('some unknown is not all well', () => {
-    expect(says(map([path('orders', 'sink:w', 'on_time', 0.9), path('a', 'group:g', 'unknown', null)]))).toBe('What is measured is on time. 1 path unknown.')
+    expect(says(map([path('orders', 'sink:w', 'on_time', 0.9), path('a', 'group:g', 'unknown', null)]))).toBe(
+      'What is measured is on time. 1 path unknown.',
+    )
   })
 
   test('all unknown is never on time', () => {
@@ -107,7 +161,12 @@ describe('the answer', () => {
   })
 
   test('paths are sorted by state, then by delay', () => {
-    const list = [path('a', 'sink:w', 'on_time', 1), path('b', 'sink:w', 'late', 20), path('c', 'sink:w', 'late', 40), path('d', 'sink:w', 'unknown', null)]
+    const list = [
+      path('a', 'sink:w', 'on_time', 1),
+      path('b', 'sink:w', 'late', 20),
+      path('c', 'sink:w', 'late', 40),
+      path('d', 'sink:w', 'unknown', null),
+    ]
     expect(sorted(list).map((p) => p.table)).toEqual(['public.c', 'public.b', 'public.d', 'public.a'])
   })
 })

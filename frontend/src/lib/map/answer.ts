@@ -18,9 +18,7 @@ export interface Answer {
 }
 
 const worstFirst = (a: MapPath, b: MapPath) =>
-  order.indexOf(a.state) - order.indexOf(b.state) ||
-  (best(b.total) ?? -1) - (best(a.total) ?? -1) ||
-  compare(a.path, b.path)
+  order.indexOf(a.state) - order.indexOf(b.state) || (best(b.total) ?? -1) - (best(a.total) ?? -1) || compare(a.path, b.path)
 
 const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
 
@@ -139,8 +137,7 @@ function details(p: MapPath, now: number): Answer['details'] {
     (m, h) => ((best(h.seconds) ?? 0) > (m ? (best(m.seconds) ?? 0) : 0) ? h : m),
     null,
   )
-  if (most && known(p.total))
-    out.push({ text: `${hopWord(most.from, most.to)} is ${short(most.seconds)} of the ${short(p.total)}` })
+  if (most && known(p.total)) out.push({ text: `${hopWord(most.from, most.to)} is ${short(most.seconds)} of the ${short(p.total)}` })
   if (p.why) out.push({ text: cap(visible(p.why)) })
   return out
 }

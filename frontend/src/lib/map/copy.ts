@@ -14,21 +14,16 @@ export interface Place {
   broker: string
 }
 
-const curl = (at: Place, path: string) =>
-  `curl -sH "Authorization: Bearer $FRESHET_TOKEN" ${shellWord(`${at.origin}/api${path}`)}`
+const curl = (at: Place, path: string) => `curl -sH "Authorization: Bearer $FRESHET_TOKEN" ${shellWord(`${at.origin}/api${path}`)}`
 
-const kcat = (at: Place, topic: string, flags: string) =>
-  `kcat -b ${shellWord(at.broker)} -C -t ${shellWord(topic)} ${flags}`
+const kcat = (at: Place, topic: string, flags: string) => `kcat -b ${shellWord(at.broker)} -C -t ${shellWord(topic)} ${flags}`
 
 export function copyNode(n: MapNode, at: Place): CopyLine[] {
   const ref = shellWord(n.ref)
   const lines: CopyLine[] = []
   switch (n.lane) {
     case 'source':
-      lines.push(
-        { as: 'Freshet', text: `freshet sources status ${ref}` },
-        { as: 'curl', text: curl(at, `/sources/${segment(n.ref)}`) },
-      )
+      lines.push({ as: 'Freshet', text: `freshet sources status ${ref}` }, { as: 'curl', text: curl(at, `/sources/${segment(n.ref)}`) })
       break
     case 'topic':
       lines.push(
@@ -38,16 +33,10 @@ export function copyNode(n: MapNode, at: Place): CopyLine[] {
       if (at.broker) lines.push({ as: 'kcat', text: kcat(at, n.ref, "-o -20 -e -f '%p:%o %T %k %s\\n'") })
       break
     case 'group':
-      lines.push(
-        { as: 'Freshet', text: `freshet groups describe ${ref}` },
-        { as: 'curl', text: curl(at, `/groups/${segment(n.ref)}`) },
-      )
+      lines.push({ as: 'Freshet', text: `freshet groups describe ${ref}` }, { as: 'curl', text: curl(at, `/groups/${segment(n.ref)}`) })
       break
     case 'sink':
-      lines.push(
-        { as: 'Freshet', text: `freshet sinks status ${ref}` },
-        { as: 'curl', text: curl(at, `/sinks/${segment(n.ref)}`) },
-      )
+      lines.push({ as: 'Freshet', text: `freshet sinks status ${ref}` }, { as: 'curl', text: curl(at, `/sinks/${segment(n.ref)}`) })
       break
   }
   return lines

@@ -2,13 +2,32 @@ import { describe, expect, test } from 'vitest'
 import type { MapEdge, MapNode, Reading, State } from '../api/types'
 import { foldAbove, matches, reach, sum, view } from './graph'
 
-const node = (lane: MapNode['lane'], ref: string, state: State = 'on_time'): MapNode => ({ id: `${lane}:${ref}`, lane, name: ref, ref, state, trend: 'steady' })
+const node = (lane: MapNode['lane'], ref: string, state: State = 'on_time'): MapNode => ({
+  id: `${lane}:${ref}`,
+  lane,
+  name: ref,
+  ref,
+  state,
+  trend: 'steady',
+})
 const edge = (from: string, to: string): MapEdge => ({ id: `${from}>${to}`, from, to, state: 'on_time', rate: rec(10) })
-const rec = (value: number): Reading => ({ value, low: value, high: value, unit: 'records/s', state: 'exact', as_of: '2026-07-14T12:21:38.000Z' })
+const rec = (value: number): Reading => ({
+  value,
+  low: value,
+  high: value,
+  unit: 'records/s',
+  state: 'exact',
+  as_of: '2026-07-14T12:21:38.000Z',
+})
 
 const small = {
   nodes: [node('source', 'shop'), node('topic', 'orders'), node('topic', 'items'), node('group', 'billing', 'late'), node('sink', 'w')],
-  edges: [edge('source:shop', 'topic:orders'), edge('source:shop', 'topic:items'), edge('topic:orders', 'group:billing'), edge('topic:items', 'sink:w')],
+  edges: [
+    edge('source:shop', 'topic:orders'),
+    edge('source:shop', 'topic:items'),
+    edge('topic:orders', 'group:billing'),
+    edge('topic:items', 'sink:w'),
+  ],
 }
 
 function large(late: number[] = []) {
@@ -51,14 +70,24 @@ describe('folds', () => {
     const map = large()
     const v = view(map, '', new Set())
     expect(v.folded).toBe(true)
-    expect(v.nodes.filter((n) => n.lane === 'topic').map((n) => n.name).sort()).toEqual(['billing.public.*', 'crm.public.*', 'ledger.public.*'])
+    expect(
+      v.nodes
+        .filter((n) => n.lane === 'topic')
+        .map((n) => n.name)
+        .sort(),
+    ).toEqual(['billing.public.*', 'crm.public.*', 'ledger.public.*'])
     expect(v.nodes.reduce((n, x) => n + x.members.length, 0)).toBe(map.nodes.length)
     expect(v.edges).toHaveLength(3)
     expect(v.edges[0]?.rate?.value).toBe(800)
   })
   test('what is late stands by itself, and what is chosen', () => {
     const v = view(large([5, 7]), '', new Set(), new Set(['topic:crm.public.t1']))
-    expect(v.nodes.filter((n) => n.node && n.lane === 'topic').map((n) => n.name).sort()).toEqual(['crm.public.t1', 'crm.public.t7', 'ledger.public.t5'])
+    expect(
+      v.nodes
+        .filter((n) => n.node && n.lane === 'topic')
+        .map((n) => n.name)
+        .sort(),
+    ).toEqual(['crm.public.t1', 'crm.public.t7', 'ledger.public.t5'])
   })
   test('an opened fold shows its members', () => {
     const v = view(large(), '', new Set(['fold:topic:crm.public.*']))

@@ -223,11 +223,7 @@ function bundle(id: string, members: MapEdge[], standsFor: ReadonlyMap<string, s
 export function longest(readings: (Reading | null | undefined)[]): Reading | null {
   const all = readings.filter((r): r is Reading => !!r)
   const some = all.filter(known)
-  return (
-    some.reduce<Reading | null>((m, r) => (m === null || (best(r) ?? 0) > (best(m) ?? 0) ? r : m), null) ??
-    all[0] ??
-    null
-  )
+  return some.reduce<Reading | null>((m, r) => (m === null || (best(r) ?? 0) > (best(m) ?? 0) ? r : m), null) ?? all[0] ?? null
 }
 
 /** The sum of amounts of one unit. Where a part is unknown, only a lower bound is known, and that is what it says. */
@@ -328,9 +324,7 @@ export function pathsOver(map: MapData, e: Pick<MapEdge, 'from' | 'to'>): MapPat
 
 /** The paths that run through a node. */
 export function pathsThrough(map: MapData, n: MapNode): MapPath[] {
-  return map.paths.filter(
-    (p) => p.to === n.id || (n.lane === 'source' && p.source === n.ref) || (n.lane === 'topic' && p.topic === n.ref),
-  )
+  return map.paths.filter((p) => p.to === n.id || (n.lane === 'source' && p.source === n.ref) || (n.lane === 'topic' && p.topic === n.ref))
 }
 
 /** A path's name in a link. */

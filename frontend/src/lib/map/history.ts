@@ -12,7 +12,14 @@ export function pathSeries(p: MapPath, nodes: readonly MapNode[]): Query {
   const [kind, name] = split(p.to)
   const topic = nodes.find((n) => n.lane === 'topic' && n.ref === p.topic)
   const end = kind === 'topic' ? {} : { [kind]: name }
-  return { metric: 'freshness_seconds', cluster: topic ? clusterOf(topic) : 'embedded', source: p.source, topic: p.topic, ...end, hop: 'total' }
+  return {
+    metric: 'freshness_seconds',
+    cluster: topic ? clusterOf(topic) : 'embedded',
+    source: p.source,
+    topic: p.topic,
+    ...end,
+    hop: 'total',
+  }
 }
 
 /** Which series tells of a node whose paths do not say it all. */

@@ -119,8 +119,19 @@ describe('layout', () => {
   })
 
   test('an edge against the stream, to itself, or to nothing breaks nothing', () => {
-    const nodes = [{ id: 'a', lane: 1 }, { id: 'b', lane: 3 }]
-    const drawn = layout(nodes, [{ id: '1', from: 'b', to: 'a' }, { id: '2', from: 'a', to: 'a' }, { id: '3', from: 'a', to: 'gone' }], size)
+    const nodes = [
+      { id: 'a', lane: 1 },
+      { id: 'b', lane: 3 },
+    ]
+    const drawn = layout(
+      nodes,
+      [
+        { id: '1', from: 'b', to: 'a' },
+        { id: '2', from: 'a', to: 'a' },
+        { id: '3', from: 'a', to: 'gone' },
+      ],
+      size,
+    )
     expect(drawn.routes.map((r) => r.id)).toEqual(['1', '2'])
     expect(drawn.routes.every((r) => !r.d.includes('NaN'))).toBe(true)
   })
@@ -158,7 +169,10 @@ describe('labels', () => {
     const all = placeLabels(drawn, asks(edges))
     const left = edges.find((e) => !all.has(e.id))
     expect(left).toBeDefined()
-    const first = placeLabels(drawn, asks(edges).map((a) => (a.id === left?.id ? { ...a, rank: -1 } : a)))
+    const first = placeLabels(
+      drawn,
+      asks(edges).map((a) => (a.id === left?.id ? { ...a, rank: -1 } : a)),
+    )
     expect(first.has(left?.id ?? '')).toBe(true)
   })
 
@@ -170,7 +184,9 @@ describe('labels', () => {
     for (const [id, s] of placeLabels(drawn, asks(edges))) {
       const piece = drawn.routes.find((r) => r.id === id)?.pieces[0]
       if (!piece) throw new Error(id)
-      const near = Math.min(...Array.from({ length: 101 }, (_, i) => pointOn(piece, i / 100)).map((p) => Math.hypot(p.x - s.x - s.w / 2, p.y - s.y - s.h / 2)))
+      const near = Math.min(
+        ...Array.from({ length: 101 }, (_, i) => pointOn(piece, i / 100)).map((p) => Math.hypot(p.x - s.x - s.w / 2, p.y - s.y - s.h / 2)),
+      )
       expect(near).toBeLessThan(3)
     }
   })
@@ -178,7 +194,10 @@ describe('labels', () => {
   test('a label that may cover nothing is left out rather than laid over an edge', () => {
     const { nodes, edges } = random(5, [1, 9, 4, 2], 0.5)
     const drawn = layout(nodes, edges, size)
-    const shy = placeLabels(drawn, asks(edges).map((a) => ({ ...a, cover: 0 })))
+    const shy = placeLabels(
+      drawn,
+      asks(edges).map((a) => ({ ...a, cover: 0 })),
+    )
     expect(shy.size).toBeLessThan(placeLabels(drawn, asks(edges)).size)
   })
 })

@@ -139,9 +139,7 @@ function chooseColumns(lanes: number, width: number): { x: number; w: number }[]
   const free = Math.max(0, width - 2 * side - leastGap * (lanes - 1))
   // Of room beyond what the names need, the edges get the larger part.
   const forNodes = Math.min(free, 640 + Math.max(0, free - 640) * 0.45)
-  const widths = Array.from({ length: lanes }, (_, i) =>
-    Math.round(Math.min(widest * share(i), (forNodes * share(i)) / total)),
-  )
+  const widths = Array.from({ length: lanes }, (_, i) => Math.round(Math.min(widest * share(i), (forNodes * share(i)) / total)))
   const gap = (width - 2 * side - widths.reduce((a, b) => a + b, 0)) / Math.max(1, lanes - 1)
   let x = side
   return widths.map((w) => {
@@ -199,7 +197,9 @@ function build(nodes: readonly GraphNode[], edges: readonly GraphEdge[], lanes: 
     }
     run.push(to)
     chains.push({ edge: e, items: run })
-    if (to.lane > from.lane) run.slice(1).forEach((it, i) => link(run[i] as Item, it))
+    if (to.lane > from.lane) {
+      for (let i = 1; i < run.length; i++) link(run[i - 1] as Item, run[i] as Item)
+    }
   }
   for (const lane of items) {
     lane.forEach((it, i) => {
@@ -462,9 +462,7 @@ function route(chains: Chain[], columns: { x: number; w: number }[]): Route[] {
       })
     }
     const last = pieces[pieces.length - 1]
-    const d = pieces
-      .map((piece, i) => `${i ? 'H' : 'M'}${n(piece.from.x)}${i ? '' : ` ${n(piece.from.y)}`}${curve(piece)}`)
-      .join('')
+    const d = pieces.map((piece, i) => `${i ? 'H' : 'M'}${n(piece.from.x)}${i ? '' : ` ${n(piece.from.y)}`}${curve(piece)}`).join('')
     return { id: chain.edge.id, d, pieces, tip: last?.to ?? { x: 0, y: 0 } }
   })
 }

@@ -4,7 +4,14 @@ import { format, home, loginCode, parse, type Route } from './route'
 
 describe('the route', () => {
   test('comes back as it was', () => {
-    const r: Route = { sel: 'path:public.a b>shop.a&b=c>sink:größe', edges: 'lag', range: '6h', q: 'is:late 100%', view: 'table', open: ['fold:topic:crm.public.*', 'fold:group:x'] }
+    const r: Route = {
+      sel: 'path:public.a b>shop.a&b=c>sink:größe',
+      edges: 'lag',
+      range: '6h',
+      q: 'is:late 100%',
+      view: 'table',
+      open: ['fold:topic:crm.public.*', 'fold:group:x'],
+    }
     expect(parse(format(r))).toEqual(r)
   })
   test('what is usual is left out', () => {
@@ -21,7 +28,8 @@ describe('the route', () => {
 })
 
 describe('keys', () => {
-  const press = (keys: Keys, key: string, now = 0, more = {}) => keys.press({ key, ctrlKey: false, metaKey: false, altKey: false, target: null, ...more }, now)
+  const press = (keys: Keys, key: string, now = 0, more = {}) =>
+    keys.press({ key, ctrlKey: false, metaKey: false, altKey: false, target: null, ...more }, now)
 
   test('a sequence within a second', () => {
     const k = new Keys()

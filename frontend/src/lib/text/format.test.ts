@@ -90,7 +90,9 @@ describe('readings', () => {
     expect(bounds(reading({ value: 31, low: 30 }))).toBe('at least 30.0 s')
   })
   test('the tip has every digit and the time', () => {
-    expect(exact(reading({ value: 42.123456, low: 41.9, high: 42.4, why: 'clock skew' }))).toMatch(/^42\.123456 s, within bounds from 41\.9 to 42\.4 s \(clock skew\), as of /)
+    expect(exact(reading({ value: 42.123456, low: 41.9, high: 42.4, why: 'clock skew' }))).toMatch(
+      /^42\.123456 s, within bounds from 41\.9 to 42\.4 s \(clock skew\), as of /,
+    )
   })
 })
 

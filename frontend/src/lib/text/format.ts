@@ -109,8 +109,7 @@ function width(r: Reading): number {
 export function short(r: Reading | null | undefined): string {
   if (!known(r)) return 'unknown'
   if (r.value !== null) return amount(r.value, r.unit, width(r))
-  if (r.low !== null && r.high !== null)
-    return `${amount(r.low, r.unit, width(r))} to ${amount(r.high, r.unit, width(r))}`
+  if (r.low !== null && r.high !== null) return `${amount(r.low, r.unit, width(r))} to ${amount(r.high, r.unit, width(r))}`
   if (r.low !== null) return `at least ${amount(r.low, r.unit)}`
   return `at most ${amount(r.high ?? 0, r.unit)}`
 }
