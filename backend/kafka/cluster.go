@@ -518,8 +518,8 @@ func (c *Cluster) commits(ctx context.Context, cl *kgo.Client, groups map[string
 	}
 }
 
-// First returns the first committed record at or after an offset, for each partition asked for; a partition without one
-// is left out.
+// First returns the first committed record at or after an offset, for each partition asked for; one with Offset -1 where
+// there is none up to the stable end. A partition that could not be read is left out.
 func (c *Cluster) First(ctx context.Context, at map[stream.TopicPartition]int64) (map[stream.TopicPartition]stream.Record, error) {
 	cl, err := c.client()
 	if err != nil {
@@ -537,7 +537,12 @@ func (c *Cluster) First(ctx context.Context, at map[stream.TopicPartition]int64)
 		moved := false
 		for tp, pos := range open {
 			f, ok := got[tp]
-			if !ok || f.err != nil || pos >= f.stable {
+			if !ok || f.err != nil {
+				delete(open, tp)
+				continue
+			}
+			if pos >= f.stable {
+				found[tp] = stream.Record{Topic: tp.Topic, Partition: tp.Partition, Offset: -1}
 				delete(open, tp)
 				continue
 			}

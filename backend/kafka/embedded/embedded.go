@@ -1,10 +1,21 @@
-// Package embedded is the local broker: one node, on loopback, that speaks Kafka's protocol and keeps its log on disk. It
-// is franz-go's kfake with what a broker needs beside it: a group commit, a clean-up after a crash, retention on every
-// topic, a bound on the disk. DESIGN.md says what it promises. It is for one machine, never a Kafka to run production on.
+// Package embedded is the local broker: kfake, which speaks Kafka's protocol and keeps its log on disk, made to last.
+//
+// What kfake lacks for that is added around it, without touching its code. Every connection passes a wrapper that sees
+// each request before the broker does and each answer before the client does. From there transactions are journalled, so
+// that a crash ends each of them whole: aborted, or committed where its commit had begun. Before the broker reads a log
+// that was not closed, the log is repaired: torn ends are cut, transactions closed by markers, producers' sequences
+// rebuilt. What clients were acknowledged is put on stable storage in groups (Sync). Retention, compaction and a disk
+// quota run on a clock.
+//
+// One node, for one machine: nothing is replicated. Start with Open. It is an adapter; all methods may be used by several
+// goroutines at once.
 package embedded
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +26,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -25,271 +37,372 @@ import (
 	"freshet/backend/fault"
 )
 
-// Options say where a broker keeps its log and how much of it.
+// Options say where the broker keeps its log and how much of it.
 type Options struct {
-	Dir       string        // made where it is missing
-	Quota     int64         // bytes on disk above which nothing more is taken; 0 is DefaultQuota
-	Retention time.Duration // of topics that set none; 0 is DefaultRetention
-	Log       *slog.Logger  // nil discards
+	Dir string
+	// Listen is the address clients connect to, on loopback. Empty takes the one of before, at first a free port.
+	Listen string
+	Log    *slog.Logger // nil discards
+
+	Quota   int64 // bytes of Dir above which producing is refused; 8 GiB unless told
+	Reserve int64 // bytes of the disk that stay free; 256 MiB unless told
+
+	// What topics get that are made without saying otherwise.
+	Retention      time.Duration // 7 days unless told
+	RetentionBytes int64         // of one partition; 512 MiB unless told
+	SegmentBytes   int64         // 32 MiB unless told
+	CleanEvery     time.Duration // retention and compaction run; 30 s unless told
+
+	syncFile func(path string) error // of tests
 }
 
-const (
-	DefaultQuota     = 20 << 30
-	DefaultRetention = 7 * 24 * time.Hour
-)
+const maxMessage = 8 << 20 // bytes of one batch
 
-const (
-	syncEvery  = 100 * time.Millisecond // between group commits under load
-	houseEvery = 5 * time.Second        // between looks at the disk and at new topics
-	portFile   = "port"
-	cleanFile  = "clean" // there after an orderly stop only
-	logDir     = "log"
-)
-
-// Broker is a running local broker. Its methods may be called from any goroutine.
-type Broker struct {
-	o       Options
-	log     *slog.Logger
-	cluster *kfake.Cluster
-	door    *door
-	stop    context.CancelFunc
-	done    sync.WaitGroup
-
-	sync syncer
-
-	mu      sync.Mutex
-	bytes   int64
-	full    *kfake.FaultHandle // refuses produce requests while the quota is exceeded
-	trouble error              // of the last look after the house
-}
-
-// Start opens the broker's log and begins to serve. The address stays the same over restarts, unless somebody else has
-// taken the port meanwhile.
-func Start(ctx context.Context, o Options) (*Broker, error) {
+func (o *Options) defaults() {
+	o.Quota = cmp.Or(o.Quota, 8<<30)
+	o.Reserve = cmp.Or(o.Reserve, 256<<20)
+	o.Retention = cmp.Or(o.Retention, 7*24*time.Hour)
+	o.RetentionBytes = cmp.Or(o.RetentionBytes, 512<<20)
+	o.SegmentBytes = cmp.Or(o.SegmentBytes, 32<<20)
+	o.CleanEvery = cmp.Or(o.CleanEvery, 30*time.Second)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if o.Quota == 0 {
-		o.Quota = DefaultQuota
+	if o.syncFile == nil {
+		o.syncFile = syncFile
 	}
-	if o.Retention == 0 {
-		o.Retention = DefaultRetention
+}
+
+// State is how the broker is.
+type State string
+
+const (
+	OK     State = "ok"
+	Full   State = "full"   // over its quota: producing is refused until there is room, consuming goes on
+	Failed State = "failed" // the disk failed: nothing more is confirmed before the broker is opened anew
+)
+
+// Health is how the broker is, and why.
+type Health struct {
+	State     State
+	Detail    string // of a State that is not OK
+	Used      int64  // bytes of the data folder, when last measured
+	Quota     int64
+	Free      int64     // bytes of the disk, -1 unknown
+	Synced    time.Time // when the last group commit ended, zero where none was needed yet
+	Recovered Recovery
+}
+
+// Recovery is what the start found and mended.
+type Recovery struct {
+	Unclean   bool  // the broker had not been closed
+	Committed int   // transactions whose commit had begun, completed
+	Aborted   int   // transactions that were open, aborted
+	Cut       int64 // bytes of torn batches at the ends of logs, never acknowledged as stable
+	Took      time.Duration
+}
+
+// Broker is a running local broker.
+type Broker struct {
+	o       Options
+	log     *slog.Logger
+	lock    *os.File
+	addr    string
+	tcp     net.Listener
+	inner   *innerListener
+	cluster *kfake.Cluster
+	up      upness
+	names   *topicNames
+	txns    *tracker
+	sync    *syncer
+	quota   *quota
+	cleaner *cleaner
+
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	conns  connSet
+	once   sync.Once
+	err    error // of Close
+
+	recovered Recovery
+	failure   atomic.Pointer[error]
+	ready     atomic.Bool // every part is there
+}
+
+// Files of the data folder that are not kfake's.
+const (
+	lockFile    = "lock"
+	listenFile  = "listen"       // the address
+	cleanFile   = "clean"        // there while the broker is closed in order
+	journalFile = "txn.journal"  // open transactions
+	startsFile  = "offsets.json" // where trimmed partitions begin and end
+	backupDir   = "compacting"   // segments as they were before the compaction under way
+	partitions  = "partitions"   // kfake's
+	metaFile    = "meta.json"    // kfake's
+	topicsFile  = "topics.json"  // kfake's
+)
+
+// Open starts the broker on its folder, mending first what a crash left. It accepts connections when it returns.
+func Open(ctx context.Context, o Options) (_ *Broker, err error) {
+	o.defaults()
+	op := "open the local broker in " + o.Dir
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fault.Wrap(fault.Invalid, op, err, "give it a folder that can be written")
 	}
-	op := "start the local broker in " + o.Dir
-	if err := os.MkdirAll(filepath.Join(o.Dir, logDir), 0o700); err != nil {
-		return nil, fault.Wrap(fault.Unavailable, op, err, "see to the data directory")
-	}
-	clean := filepath.Join(o.Dir, cleanFile)
-	_, err := os.Stat(clean)
-	unclean := errors.Is(err, fs.ErrNotExist)
-	var open []openTxn
-	if unclean {
-		if open, err = openTransactions(filepath.Join(o.Dir, logDir)); err != nil {
-			return nil, fault.Wrap(fault.Unavailable, op, err, "see to the files; a copy of the folder keeps what is there")
+	b := &Broker{o: o, log: o.Log}
+	b.names = newTopicNames(&b.up)
+	if b.lock, err = lockDir(filepath.Join(o.Dir, lockFile)); err != nil {
+		if errors.Is(err, errLocked) {
+			return nil, fault.New(fault.Conflict, op, "use the instance that runs, or end it", "another process has the folder open")
 		}
+		return nil, fault.Wrap(fault.Invalid, op, err, "give it a folder that can be written")
 	}
-	if err := os.Remove(clean); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.Wrap(fault.Unavailable, op, err, "see to the data directory")
+	defer func() {
+		if err != nil {
+			b.lock.Close()
+		}
+	}()
+	if b.tcp, err = listen(o, op); err != nil {
+		return nil, err
 	}
-	ln, err := listen(o.Dir)
+	defer func() {
+		if err != nil {
+			b.tcp.Close()
+		}
+	}()
+	b.addr = b.tcp.Addr().String()
+
+	started := time.Now()
+	rec, err := b.mend(ctx)
 	if err != nil {
-		return nil, fault.Wrap(fault.Unavailable, op, err, "see what else listens on loopback")
+		return nil, corrupt(op, err)
 	}
-	b := &Broker{o: o, log: o.Log, door: newDoor(ln)}
-	b.sync.dir = filepath.Join(o.Dir, logDir)
+	if err := os.Remove(filepath.Join(o.Dir, cleanFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.Wrap(fault.Invalid, op, err, "give it a folder that can be written")
+	}
+	if err := syncDir(o.Dir); err != nil {
+		return nil, fault.Wrap(fault.Unavailable, op, err, "see to the disk")
+	}
+
+	versions := kversion.Stable()
+	versions.SetMaxKeyVersion(int16(kmsg.DescribeTopicPartitions), -1) // kfake's answer breaks Java clients
+	versions.SetMaxKeyVersion(int16(kmsg.ListGroups), 4)               // kfake's filter by type finds nothing
+	b.inner = newInnerListener(b.tcp.Addr())
 	b.cluster, err = kfake.NewCluster(
-		kfake.NumBrokers(1), kfake.DataDir(b.sync.dir), kfake.MaxVersions(versions()), kfake.ClusterID("freshet-local"),
-		kfake.Ports(ln.Addr().(*net.TCPAddr).Port), kfake.ListenFn(func(string, string) (net.Listener, error) { return b.door, nil }),
-		kfake.BrokerConfigs(map[string]string{"log.cleaner.backoff.ms": "30000", "log.segment.bytes": strconv.Itoa(64 << 20)}),
-		kfake.WithLogger(logger{o.Log}),
+		kfake.NumBrokers(1),
+		kfake.ClusterID(newClusterID()),
+		kfake.DataDir(o.Dir),
+		kfake.MaxVersions(versions),
+		kfake.DefaultNumPartitions(1),
+		kfake.WithLogger(&kfakeLogger{b}),
+		kfake.ListenFn(func(string, string) (net.Listener, error) { return b.inner, nil }),
+		kfake.BrokerConfigs(map[string]string{
+			"log.segment.bytes": strconv.FormatInt(o.SegmentBytes, 10),
+			"message.max.bytes": strconv.Itoa(maxMessage),
+			// Freshet's clock runs retention and compaction, with what they need around them; kfake's stands still.
+			"log.cleaner.backoff.ms": strconv.FormatInt((100 * 365 * 24 * time.Hour).Milliseconds(), 10),
+			// A topic has its retention in its own configuration: see rewriteCreate.
+			"log.retention.ms":    "-1",
+			"log.retention.bytes": "-1",
+		}),
 	)
 	if err != nil {
-		ln.Close()
-		return nil, fault.Wrap(fault.Unavailable, op, err, "see to the files; a copy of the folder keeps what is there")
+		return nil, corrupt(op, err)
 	}
-	if err := b.abort(ctx, open); err != nil {
+	b.names.cluster = b.cluster
+	b.sync = newSyncer(b)
+	if err := b.finish(rec); err != nil {
 		b.cluster.Close()
-		return nil, fault.Wrap(fault.Unavailable, op, err, "start it again")
+		return nil, fault.Wrap(fault.Internal, op, err, "")
 	}
-	run, stop := context.WithCancel(context.Background())
-	b.stop = stop
-	b.housekeep(run)
-	b.done.Go(b.door.accept)
-	b.done.Go(func() { b.sync.run(run) })
-	b.done.Go(func() {
-		t := time.NewTicker(houseEvery)
-		defer t.Stop()
-		for {
-			select {
-			case <-run.Done():
-				return
-			case <-t.C:
-				b.housekeep(run)
-			}
-		}
-	})
-	if len(open) > 0 {
-		o.Log.Info("closed transactions that a crash had left open", "transactions", len(open))
+	b.recovered = rec.Recovery
+	b.recovered.Took = time.Since(started)
+	if rec.Unclean {
+		b.log.Warn("the local broker had not been closed; its log was mended", "committed", rec.Committed, "aborted", rec.Aborted,
+			"cut_bytes", rec.Cut, "took", b.recovered.Took)
 	}
+	b.quota = newQuota(b)
+	b.cleaner = newCleaner(b)
+	b.ready.Store(true)
+	if err := b.failed(); err != nil {
+		b.cluster.Close()
+		return nil, err
+	}
+
+	var running context.Context
+	running, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	b.wg.Go(func() { b.sync.run(running) })
+	b.wg.Go(func() { b.quota.run(running) })
+	b.wg.Go(func() { b.cleaner.run(running) })
+	b.wg.Go(b.accept)
 	return b, nil
 }
 
-// versions are what kfake answers, less what it answers in a way that Kafka's own clients cannot read: descriptions of
-// topics by page with null lists (75), and groups listed by type (16 from version 5 on).
-func versions() *kversion.Versions {
-	v := kversion.Stable()
-	v.SetMaxKeyVersion(75, -1)
-	v.SetMaxKeyVersion(16, 4)
-	return v
+// corrupt says what to do about a folder that cannot be opened.
+func corrupt(op string, err error) error {
+	return fault.Wrap(fault.Blocked, op, err, "restore the folder from a copy, or move it away to begin an empty log")
 }
 
-// listen takes the port of the last time where it can.
-func listen(dir string) (net.Listener, error) {
-	file := filepath.Join(dir, portFile)
-	if b, err := os.ReadFile(file); err == nil {
-		if port, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
-			if ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-				return ln, nil
-			}
+func newClusterID() string {
+	var id [16]byte
+	rand.Read(id[:])
+	return base64.RawURLEncoding.EncodeToString(id[:])
+}
+
+// listen binds the address that was asked for, or the one of before, and keeps it.
+func listen(o Options, op string) (net.Listener, error) {
+	file := filepath.Join(o.Dir, listenFile)
+	address := o.Listen
+	stored, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.Wrap(fault.Invalid, op, err, "give it a folder that can be read")
+	}
+	if address == "" {
+		address = cmp.Or(strings.TrimSpace(string(stored)), "127.0.0.1:0")
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, fault.Wrap(fault.Invalid, op, err, "write the address as 127.0.0.1:PORT")
+	}
+	if host == "localhost" {
+		host = "127.0.0.1"
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		return nil, fault.New(fault.Invalid, op, "listen on 127.0.0.1; for other machines add a cluster of your own",
+			"the local broker knows no users, so it serves this machine only, not %s", host)
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(host, port))
+	if err != nil {
+		return nil, fault.Wrap(fault.Conflict, op, err, "end what listens there, or give the local broker another address")
+	}
+	if bound := l.Addr().String(); bound != strings.TrimSpace(string(stored)) {
+		if err := writeFile(file, []byte(bound+"\n")); err != nil {
+			l.Close()
+			return nil, fault.Wrap(fault.Invalid, op, err, "give it a folder that can be written")
 		}
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	port := strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
-	if err := os.WriteFile(file, []byte(port+"\n"), 0o600); err != nil {
-		return nil, errors.Join(err, ln.Close())
-	}
-	return ln, nil
+	return l, nil
 }
 
-// Addr is where the broker listens.
-func (b *Broker) Addr() string { return b.door.Addr().String() }
+// Addr is where clients connect, host:port. It stays the same over restarts.
+func (b *Broker) Addr() string { return b.addr }
 
-// Sync returns when everything the broker acknowledged before is on stable storage. After an error nothing is promised
-// any more until the broker is started anew.
+// Sync returns when everything acknowledged before is on stable storage. After it has failed once it fails for ever.
 func (b *Broker) Sync(ctx context.Context) error { return b.sync.wait(ctx) }
 
-// Health is how the broker does.
-type Health struct {
-	Bytes, Quota int64
-	Full         bool  // nothing is taken until space is free again
-	Err          error // of a group commit or of looking after topics
-}
-
-// Health tells how the broker does.
+// Health tells how the broker is.
 func (b *Broker) Health() Health {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return Health{Bytes: b.bytes, Quota: b.o.Quota, Full: b.full != nil, Err: errors.Join(b.sync.failed(), b.trouble)}
+	h := Health{State: OK, Recovered: b.recovered}
+	h.Used, h.Quota, h.Free, h.Detail = b.quota.figures()
+	if h.Detail != "" {
+		h.State = Full
+	}
+	h.Synced = b.sync.last()
+	if err := b.failed(); err != nil {
+		h.State, h.Detail = Failed, err.Error()
+	}
+	return h
 }
 
-// Close ends the broker in an orderly way.
+// Close ends the broker in order: connections, then everything on stable storage, then the mark that says so.
 func (b *Broker) Close() error {
-	b.stop()
-	b.door.Close()
-	b.done.Wait()
+	b.once.Do(func() { b.err = b.close() })
+	return b.err
+}
+
+func (b *Broker) close() error {
+	b.tcp.Close()
+	b.cancel()
+	b.conns.closeAll()
+	b.wg.Wait()
+	b.cleaner.noteStarts()
+	b.up.end()
 	b.cluster.Close()
-	if err := b.sync.round(); err != nil {
-		return fault.Wrap(fault.Unavailable, "stop the local broker", err, "the next start looks for what a crash would leave")
+	b.inner.Close()
+	err := b.failed()
+	if err == nil {
+		err = b.txns.close()
 	}
-	if err := os.WriteFile(filepath.Join(b.o.Dir, cleanFile), nil, 0o600); err != nil {
-		return fault.Wrap(fault.Unavailable, "stop the local broker", err, "the next start looks for what a crash would leave")
+	if err == nil {
+		err = b.sync.everything()
+	}
+	if err == nil {
+		if err = writeFile(filepath.Join(b.o.Dir, cleanFile), []byte("closed\n")); err == nil {
+			err = syncDir(b.o.Dir)
+		}
+	}
+	b.lock.Close()
+	return fault.Wrap(fault.Unavailable, "close the local broker", err, "see to the disk; the next start mends the log")
+}
+
+// fail ends all confirming for good: what is on the disk is not what the broker believes.
+func (b *Broker) fail(err error) {
+	if err == nil || !b.failure.CompareAndSwap(nil, &err) {
+		return
+	}
+	if !b.ready.Load() {
+		return // Open tells of it
+	}
+	b.log.Error("the local broker's disk failed; nothing more is confirmed", "err", err)
+	message := "Freshet's local broker stopped: its disk failed"
+	b.cluster.Fault(
+		kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: storageError(message), Count: -1},
+		kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn, kmsg.InitProducerID}, Err: kerr.CoordinatorNotAvailable, Count: -1, TopLevel: true},
+		kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit, kmsg.TxnOffsetCommit}, Err: kerr.CoordinatorNotAvailable, Count: -1},
+	)
+	b.sync.wakeAll()
+	b.txns.cond.Broadcast()
+}
+
+func (b *Broker) failed() error {
+	if err := b.failure.Load(); err != nil {
+		return fault.Wrap(fault.Blocked, "write to the local broker", *err, "see to the disk, then restart Freshet: the log is mended at its start")
 	}
 	return nil
 }
 
-// housekeep looks at the disk and gives retention to topics that set none.
-func (b *Broker) housekeep(ctx context.Context) {
-	size, err := dirSize(b.sync.dir)
-	b.mu.Lock()
-	b.bytes = size
-	over := size > b.o.Quota
-	if over && b.full == nil {
-		b.full = b.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.KafkaStorageError, Count: -1})
-		b.log.Error("the local broker is full: nothing more is taken", "bytes", size, "quota", b.o.Quota)
-	} else if !over && b.full != nil {
-		b.full.Remove()
-		b.full = nil
-		b.log.Info("the local broker takes records again", "bytes", size, "quota", b.o.Quota)
+// storageError is one that clients retry.
+func storageError(message string) *kerr.Error {
+	return &kerr.Error{Message: message, Code: kerr.KafkaStorageError.Code, Retriable: true, Description: message}
+}
+
+// kfakeLogger passes on what kfake warns of, and knows which of its warnings mean that memory and disk differ.
+type kfakeLogger struct{ b *Broker }
+
+// fatal begin the warnings after which the disk lacks what the broker believes it has.
+var fatal = []string{"endTx: failed", "rebuildSegments", "persist pid", "persist group", "persist topics", "persist broker", "persist acls",
+	"compact pids", "compact groups", "persist to disk", "save session"}
+
+func (l *kfakeLogger) Logf(level kfake.LogLevel, format string, args ...any) {
+	if level != kfake.LogLevelError && level != kfake.LogLevelWarn {
+		return
 	}
-	b.mu.Unlock()
-	if over {
-		b.cluster.ApplyRetention()
+	message := fmt.Sprintf(format, args...)
+	for _, f := range fatal {
+		if strings.HasPrefix(message, f) {
+			l.b.fail(errors.New(message))
+			return
+		}
 	}
+	l.b.log.Warn("local broker", "detail", message)
+}
+
+// writeFile replaces a file whole, on stable storage.
+func writeFile(path string, data []byte) error {
+	temp := path + ".new"
+	f, err := os.OpenFile(temp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
 	if err == nil {
-		err = b.retain(ctx)
+		err = f.Sync()
 	}
-	b.mu.Lock()
-	b.trouble = err
-	b.mu.Unlock()
-}
-
-func dirSize(dir string) (int64, error) {
-	var size int64
-	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // removed meanwhile
-		}
-		if err != nil || d.IsDir() {
-			return err
-		}
-		if info, err := d.Info(); err == nil {
-			size += info.Size()
-		}
-		return nil
-	})
-	return size, err
-}
-
-// retain gives every topic that names no retention of its own the broker's, since kfake removes nothing from others.
-func (b *Broker) retain(ctx context.Context) error {
-	c, err := b.door.dial()
-	if err != nil {
+	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	defer c.Close()
-	meta := kmsg.NewPtrMetadataRequest()
-	resp, err := ask(ctx, c, meta, 9)
-	if err != nil {
+	if err := os.Rename(temp, path); err != nil {
 		return err
 	}
-	alter := kmsg.NewPtrIncrementalAlterConfigsRequest()
-	for _, t := range resp.(*kmsg.MetadataResponse).Topics {
-		if t.Topic == nil {
-			continue
-		}
-		info := b.cluster.TopicInfo(*t.Topic)
-		if info == nil || info.Configs["retention.ms"] != nil || info.Configs["retention.bytes"] != nil {
-			continue
-		}
-		if policy := info.Configs["cleanup.policy"]; policy != nil && *policy == "compact" {
-			continue
-		}
-		r := kmsg.NewIncrementalAlterConfigsRequestResource()
-		r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeTopic, *t.Topic
-		cfg := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
-		cfg.Name, cfg.Value = "retention.ms", kmsg.StringPtr(strconv.FormatInt(b.o.Retention.Milliseconds(), 10))
-		r.Configs = append(r.Configs, cfg)
-		alter.Resources = append(alter.Resources, r)
-	}
-	if len(alter.Resources) == 0 {
-		return nil
-	}
-	_, err = ask(ctx, c, alter, 1)
-	return err
-}
-
-// logger passes kfake's words on.
-type logger struct{ log *slog.Logger }
-
-func (l logger) Logf(level kfake.LogLevel, format string, args ...any) {
-	to := slog.LevelDebug
-	if level <= kfake.LogLevelWarn {
-		to = slog.LevelWarn
-	}
-	if l.log.Enabled(context.Background(), to) {
-		l.log.Log(context.Background(), to, fmt.Sprintf(format, args...))
-	}
+	return syncDir(filepath.Dir(path))
 }
