@@ -106,8 +106,8 @@ type SinkProgress struct {
 	Partition int32
 	State     string // running, paused, blocked, stopped, retrying
 	Why       string
-	Next      int64 // everything before it is applied
-	NextAt    time.Time
+	Next      int64     // everything before it is applied
+	NextAt    time.Time // zero while Next is not known yet
 	Recent    []Applied // the latest batches, oldest first, bounded
 }
 

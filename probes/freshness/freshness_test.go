@@ -67,7 +67,7 @@ func newWorld(seed uint64) *world {
 	told := float64(w.offset)/1e9 + (rnd.Float64()*2-1)*w.slack
 	w.source = probes.SourceProgress{Source: "shop", Cluster: "embedded", State: "streaming", ClockOffset: told, ClockError: w.slack,
 		Tables: map[string]string{"public.orders": orders.Topic}}
-	w.sink = probes.SinkProgress{Sink: "warehouse", Cluster: "embedded", Topic: orders.Topic, State: "running"}
+	w.sink = probes.SinkProgress{Sink: "warehouse", Cluster: "embedded", Topic: orders.Topic, State: "running", NextAt: time.Now()}
 	return w
 }
 

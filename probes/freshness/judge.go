@@ -298,6 +298,13 @@ func (p *Probe) atSink(l *look, src *source, at place, s *probes.SinkProgress) p
 		p.sinks[end{s.Sink, at}] = held
 	}
 	held.touched = p.round
+	if s.NextAt.IsZero() {
+		why := "the sink has not taken up its place in the topic yet"
+		if s.Why != "" {
+			why += ": " + s.Why
+		}
+		return part{unknown: why, last: held.last}
+	}
 	t := p.topics[at]
 	var now arrivals
 	first := held.after.IsZero()
