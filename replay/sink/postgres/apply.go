@@ -581,7 +581,7 @@ func (w *writer) appendLayout(ctx context.Context) (*layout, error) {
 	}
 	if t == nil {
 		if w.sink.opts.NoCreateTables {
-			return nil, blocked("SCHEMA", op, "create the table, or allow the sink to, then resume", "there is no such table")
+			return nil, blocked(op, "create the table, or allow the sink to, then resume", "there is no such table")
 		}
 		if err := w.sink.createSchema(ctx, w.table); err != nil {
 			return nil, err
@@ -597,12 +597,12 @@ func (w *writer) appendLayout(ctx context.Context) (*layout, error) {
 	for _, n := range appendColumns {
 		at, ok := t.byName[n]
 		if !ok {
-			return nil, blocked("SCHEMA", op, "give the sink another table, or this one the columns topic, partition, offset, ts, key, value and headers", "it has no column %s", n)
+			return nil, blocked(op, "give the sink another table, or this one the columns topic, partition, offset, ts, key, value and headers", "it has no column %s", n)
 		}
 		l.columns = append(l.columns, at)
 	}
 	if !t.hasUnique(appendColumns[:3]) {
-		return nil, blocked("SCHEMA", op, "run ALTER TABLE "+t.name+` ADD UNIQUE (topic, partition, "offset"); on the target, then resume`, "it has no unique index on topic, partition and offset")
+		return nil, blocked(op, "run ALTER TABLE "+t.name+` ADD UNIQUE (topic, partition, "offset"); on the target, then resume`, "it has no unique index on topic, partition and offset")
 	}
 	w.last = l
 	return l, nil

@@ -211,7 +211,7 @@ func (w *writer) readKey(b *batch, i int, o op, key, newKey *stream.Value) (bool
 }
 
 func (l *layout) blockKey(w *writer, b *batch, i int) error {
-	return blocked("SCHEMA", w.at(b, i, l), "run "+l.made+" on the target, then resume", "%s", l.noKeyAt)
+	return blocked(w.at(b, i, l), "run "+l.made+" on the target, then resume", "%s", l.noKeyAt)
 }
 
 // at names the item for a person.
@@ -558,9 +558,9 @@ func (w *writer) newLayout(ctx context.Context, item *replay.Item, name tableNam
 	if t == nil {
 		switch {
 		case item.Schema == nil:
-			return nil, blocked("SCHEMA", op, "create the table, then resume", "there is no such table, and the records do not name their columns' types")
+			return nil, blocked(op, "create the table, then resume", "there is no such table, and the records do not name their columns' types")
 		case w.sink.opts.NoCreateTables:
-			return nil, blocked("SCHEMA", op, "create the table, or allow the sink to, then resume", "there is no such table")
+			return nil, blocked(op, "create the table, or allow the sink to, then resume", "there is no such table")
 		}
 		if t, err = w.sink.createTable(ctx, name, item.Schema); err != nil {
 			return nil, err
@@ -615,13 +615,13 @@ func (w *writer) newLayout(ctx context.Context, item *replay.Item, name tableNam
 		l.read = append(l.read, converter(typ, h))
 	}
 	if len(missing) > 0 {
-		return nil, blocked("SCHEMA", op, "run ALTER TABLE "+t.name+" "+strings.Join(missing, ", ")+"; on the target, then resume",
+		return nil, blocked(op, "run ALTER TABLE "+t.name+" "+strings.Join(missing, ", ")+"; on the target, then resume",
 			"the table lacks %d of the record's columns", len(missing))
 	}
 	for _, k := range key {
 		at := slices.Index(l.names, k)
 		if l.columns[at] < 0 {
-			return nil, blocked("SCHEMA", op, "make it a plain column, then resume", "the server computes the key column %s", k)
+			return nil, blocked(op, "make it a plain column, then resume", "the server computes the key column %s", k)
 		}
 		l.key = append(l.key, at)
 	}

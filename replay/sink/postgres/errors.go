@@ -155,7 +155,7 @@ func failure(op string, err error) error {
 	case schema:
 		e.Kind, e.Code, e.Next = fault.Blocked, "SCHEMA", "compare the target's columns and constraints with the source's, change the target, then resume"
 	case access:
-		e.Kind, e.Code, e.Next = fault.Blocked, "SINK_ACCESS", "let the sink's user in or grant it what it lacks, then resume"
+		e.Kind, e.Code, e.Next = fault.Denied, "SINK_ACCESS", "let the sink's user in or grant it what it lacks, then resume"
 	case refuse:
 		e.Kind, e.Code = fault.Blocked, "REFUSED"
 	default:
@@ -179,8 +179,14 @@ func (s *stated) As(target any) bool {
 
 func (s *stated) Is(target error) bool { return errors.Is(s.err, target) }
 
-func blocked(code, op, next, format string, args ...any) error {
+func denied(op, next, format string, args ...any) error {
+	e := fault.New(fault.Denied, op, next, format, args...)
+	e.Code = "SINK_ACCESS"
+	return e
+}
+
+func blocked(op, next, format string, args ...any) error {
 	e := fault.New(fault.Blocked, op, next, format, args...)
-	e.Code = code
+	e.Code = "SCHEMA"
 	return e
 }

@@ -45,7 +45,7 @@ func database(t testing.TB) string {
 	defer server.Unlock()
 	if server.PostgresServer == nil {
 		bin := testkit.PostgresBinaries(t, 15)
-		s, err := testkit.StartPostgres(bin, 15, "fsync=off", "deadlock_timeout=100ms")
+		s, err := testkit.StartPostgres(bin, 15, "fsync=off", "deadlock_timeout=100ms", "max_wal_size=1GB")
 		if err != nil {
 			t.Fatal(err)
 		}

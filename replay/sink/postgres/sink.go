@@ -178,10 +178,10 @@ func (s *Sink) Test(ctx context.Context) (string, error) {
 		return "", failure(op, err)
 	}
 	if standby {
-		return "", blocked("SINK_ACCESS", op, "name the primary server", "the server is a standby, it cannot be written")
+		return "", denied(op, "name the primary server", "the server is a standby, it cannot be written")
 	}
 	if !progress && !create {
-		return "", blocked("SINK_ACCESS", op, "grant CREATE on the database, or create the schema freshet owned by "+user, "user %s may not create the schema for progress", user)
+		return "", denied(op, "grant CREATE on the database, or create the schema freshet owned by "+user, "user %s may not create the schema for progress", user)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "PostgreSQL %s at %s as %s, encoding %s, mode %s", version, s.place, user, encoding, s.opts.Mode)
@@ -197,7 +197,7 @@ func (s *Sink) Test(ctx context.Context) (string, error) {
 		case t != nil:
 			fmt.Fprintf(&b, "; table %s has %d columns", t.name, len(t.columns))
 		case s.opts.NoCreateTables:
-			return "", blocked("SCHEMA", op, "create it, or allow the sink to", "there is no table %s", name)
+			return "", blocked(op, "create it, or allow the sink to", "there is no table %s", name)
 		default:
 			fmt.Fprintf(&b, "; table %s will be created", name)
 		}

@@ -127,7 +127,7 @@ func lookTable(ctx context.Context, q querier, name tableName) (*table, error) {
 		return nil, err
 	}
 	if !strings.Contains("rpfv", kind) {
-		return nil, blocked("SCHEMA", "look at the table "+found, "name a table that can be written", "it is no table")
+		return nil, blocked("look at the table "+found, "name a table that can be written", "it is no table")
 	}
 	t := &table{name: found, byName: map[string]int{}}
 	rows, err := q.Query(ctx, columnsQuery, oid)
