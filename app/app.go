@@ -161,9 +161,8 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 func (a *App) Start(ctx context.Context) error {
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var parts sync.WaitGroup
-	a.onStop("background work", func(context.Context) error {
+	a.onStop("what runs", func(context.Context) error {
 		stop()
-		parts.Wait()
 		return nil
 	})
 	if err := a.startBroker(ctx); err != nil {
@@ -212,8 +211,17 @@ func (a *App) Start(ctx context.Context) error {
 	if err := a.wireDemo(ctx); err != nil {
 		return err
 	}
-	parts.Go(func() { a.publish(run) })
-	return a.open(run)
+	if err := a.open(run); err != nil {
+		return err
+	}
+	telling, quiet := context.WithCancel(run)
+	parts.Go(func() { a.publish(telling) })
+	a.onStop("run.json", func(context.Context) error {
+		quiet()
+		parts.Wait()
+		return errors.Join(os.Remove(filepath.Join(a.o.DataDir, runFile)), os.Remove(filepath.Join(a.o.DataDir, TokenFile)))
+	})
+	return nil
 }
 
 // startBroker starts the local broker, unless the configuration names clusters instead.
@@ -351,11 +359,9 @@ func (a *App) listen() (net.Listener, error) {
 // announce writes run.json and the token of the command line, and keeps the former true as the demo's processes change.
 func (a *App) announce() error {
 	token := filepath.Join(a.o.DataDir, TokenFile)
-	run := filepath.Join(a.o.DataDir, runFile)
 	if err := writeWhole(token, []byte(a.token+"\n"), 0o600); err != nil {
 		return fault.Wrap(fault.Unavailable, "write the token", err, "see to the data directory")
 	}
-	a.onStop("run.json", func(context.Context) error { return errors.Join(os.Remove(run), os.Remove(token)) })
 	return a.writeRun()
 }
 

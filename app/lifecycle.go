@@ -29,9 +29,11 @@ func (a *App) Stop() error {
 	var errs []error
 	for i := len(a.teardowns) - 1; i >= 0; i-- {
 		t := a.teardowns[i]
+		begun := time.Now()
 		if err := t.stop(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("stop %s: %w", t.name, err))
 		}
+		a.log.Debug("stopped", "part", t.name, "took", time.Since(begun))
 	}
 	a.teardowns = nil
 	return errors.Join(errs...)

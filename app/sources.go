@@ -10,6 +10,7 @@ import (
 	"freshet/backend/api"
 	"freshet/backend/cdc"
 	"freshet/backend/fault"
+	"freshet/backend/kafka"
 	"freshet/backend/stream"
 	"freshet/probes"
 )
@@ -126,6 +127,15 @@ func (s sources) Create(ctx context.Context, spec api.SourceSpec) (api.Receipt, 
 	}
 	if err := s.checkSourceSpec(&spec); err != nil {
 		return api.Receipt{}, err
+	}
+	c, err := s.cluster(spec.Cluster)
+	if err != nil {
+		return api.Receipt{}, err
+	}
+	for _, act := range []kafka.Act{kafka.Create, kafka.Produce} {
+		if err := c.Gate().Allows(act); err != nil {
+			return api.Receipt{}, err
+		}
 	}
 	var doc dsnDoc
 	if doc.DSN, doc.Password, err = s.secrets.TakeDSN(ctx, "source/"+spec.Name, spec.DSN); err != nil {

@@ -275,10 +275,11 @@ func (a *App) clusterState(name string) (state, detail string) {
 	return "ok", "answers, last at " + api.Time(s.Last.At)
 }
 
-// grantOf is what a capture may write for good on the cluster that it was created on: its own topics, and the schemas.
+// grantOf is what a capture may write on the cluster that it was created on while that was unlocked: its own topics and
+// the schemas, for good. Were it to stop when the cluster locks again, the database would be left holding WAL.
 func grantOf(c *kafka.Cluster, prefix string) kafka.Grant {
-	if c.Gate().State().Until.IsZero() && !c.Gate().State().Locked {
-		return kafka.Grant{} // the local broker
+	if c.Name() == embeddedCluster {
+		return kafka.Grant{}
 	}
 	return kafka.Grant{Acts: []kafka.Act{kafka.Produce, kafka.Create}, Topics: []string{prefix + ".*", stream.SchemaTopic}}
 }

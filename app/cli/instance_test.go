@@ -88,6 +88,7 @@ func (in *instance) start() string {
 		if err != nil {
 			_ = in.cmd.Process.Kill()
 			_ = in.cmd.Wait()
+			in.cmd = nil
 			in.t.Fatalf("it did not start: %v\n%s\n%s", err, seen.String(), in.log)
 		}
 	}

@@ -88,7 +88,10 @@ func command(g *globals) *cobra.Command {
 		SilenceErrors: true, SilenceUsage: true,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cmd.ValidateRequiredFlags(); err != nil {
+				return fault.Wrap(fault.Invalid, cmd.CommandPath(), err, "`"+cmd.CommandPath()+" --help` shows what it takes")
+			}
 			switch g.output {
 			case "table", "json", "jsonl":
 			default:

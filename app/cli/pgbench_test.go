@@ -41,7 +41,7 @@ func pgbench(t *testing.T, version int, realKafka, proof bool) {
 	}
 	pg := testkit.Postgres(t, version)
 	source, sink := pg.CreateDatabase("bench"), pg.CreateDatabase("copy")
-	command(t, bench, "-q", "-i", "-s", scale, "-d", source)
+	shell(t, bench, "-q", "-i", "-s", scale, "-d", source)
 
 	in := serve(t, "serve")
 	var to []string
@@ -88,7 +88,7 @@ func pgbench(t *testing.T, version int, realKafka, proof bool) {
 	in.do("audit", "verify")
 }
 
-func command(t testing.TB, name string, args ...string) {
+func shell(t testing.TB, name string, args ...string) {
 	t.Helper()
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)

@@ -22,12 +22,13 @@ type body[T any] struct{ Body T }
 
 type none struct{}
 
-type named struct {
+// Named is the name in a path. It and its like are exported because huma looks only into exported embedded fields.
+type Named struct {
 	Name string `path:"name" maxLength:"300"`
 }
 
 type namedBody[T any] struct {
-	named
+	Named
 	Body T
 }
 
@@ -35,7 +36,7 @@ type reason struct {
 	Reason string `json:"reason,omitempty" maxLength:"500"`
 }
 
-type clusterQuery struct {
+type ClusterQuery struct {
 	Cluster string `query:"cluster"`
 }
 
@@ -128,20 +129,20 @@ func clusterRoutes(api huma.API, c Clusters) {
 		return c.Add(ctx, in.Body)
 	})
 	list2(api, auth.Operate, "/clusters/{name}/test", "clusters-test", "Test a connection stage by stage", "clusters.test", c.Test)
-	one(api, auth.Unlock, http.MethodPost, "/clusters/{name}/unlock", "clusters-unlock", "Let named acts through for a time", func(ctx context.Context, in *namedBody[UnlockSpec]) (Receipt, error) {
+	one(api, auth.Unlock, http.MethodPost, "/clusters/{name}/unlock", "clusters-unlock", "Let Named acts through for a time", func(ctx context.Context, in *namedBody[UnlockSpec]) (Receipt, error) {
 		return c.Unlock(ctx, in.Name, in.Body)
 	})
-	one(api, auth.Unlock, http.MethodPost, "/clusters/{name}/lock", "clusters-lock", "Make read-only again", func(ctx context.Context, in *named) (Receipt, error) {
+	one(api, auth.Unlock, http.MethodPost, "/clusters/{name}/lock", "clusters-lock", "Make read-only again", func(ctx context.Context, in *Named) (Receipt, error) {
 		return c.Lock(ctx, in.Name)
 	})
-	one(api, auth.Define, http.MethodDelete, "/clusters/{name}", "clusters-remove", "Forget a cluster", func(ctx context.Context, in *named) (Receipt, error) {
+	one(api, auth.Define, http.MethodDelete, "/clusters/{name}", "clusters-remove", "Forget a cluster", func(ctx context.Context, in *Named) (Receipt, error) {
 		return c.Remove(ctx, in.Name)
 	})
 }
 
 // list2 is a test: a POST that answers with stages.
 func list2(api huma.API, act auth.Act, path, id, summary, kind string, f func(context.Context, string) ([]Stage, error)) {
-	one(api, act, http.MethodPost, path, id, summary, func(ctx context.Context, in *named) (List[Stage], error) {
+	one(api, act, http.MethodPost, path, id, summary, func(ctx context.Context, in *Named) (List[Stage], error) {
 		items, err := f(ctx, in.Name)
 		return List[Stage]{Head: head(kind), Items: items}, err
 	})
@@ -177,7 +178,7 @@ func wait(ctx context.Context, name, at string, take func(context.Context, strin
 
 func sourceRoutes(api huma.API, s Sources) {
 	list(api, auth.Read, "/sources", "sources-list", "Captures", "sources.list", func(ctx context.Context, _ *none) ([]Source, error) { return s.List(ctx) })
-	item(api, "/sources/{name}", "sources-status", "One capture", "sources.status", func(ctx context.Context, in *named) (Source, error) { return s.Get(ctx, in.Name) })
+	item(api, "/sources/{name}", "sources-status", "One capture", "sources.status", func(ctx context.Context, in *Named) (Source, error) { return s.Get(ctx, in.Name) })
 	one(api, auth.Define, http.MethodPost, "/sources/plan", "sources-plan", "What creating a capture would do to the database; does nothing", func(ctx context.Context, in *body[SourceSpec]) (SourcePlan, error) {
 		return s.Plan(ctx, in.Body)
 	})
@@ -187,7 +188,7 @@ func sourceRoutes(api huma.API, s Sources) {
 	list2(api, auth.Operate, "/sources/{name}/test", "sources-test", "Test a capture's connection", "sources.test", s.Test)
 	act(api, auth.Operate, "/sources/{name}/pause", "sources-pause", "Stop capturing; the slot keeps holding WAL", s.Pause)
 	act(api, auth.Operate, "/sources/{name}/resume", "sources-resume", "Go on capturing", s.Resume)
-	one(api, auth.Define, http.MethodDelete, "/sources/{name}", "sources-drop", "Remove a capture with its slot and publications", func(ctx context.Context, in *named) (Receipt, error) {
+	one(api, auth.Define, http.MethodDelete, "/sources/{name}", "sources-drop", "Remove a capture with its slot and publications", func(ctx context.Context, in *Named) (Receipt, error) {
 		return s.Drop(ctx, in.Name)
 	})
 	one(api, auth.Operate, http.MethodPost, "/sources/{name}/wait", "sources-wait", "Wait until what is committed now is captured", func(ctx context.Context, in *namedBody[mark]) (waited, error) {
@@ -195,7 +196,7 @@ func sourceRoutes(api huma.API, s Sources) {
 	})
 }
 
-// act is a POST upon a named thing with a reason.
+// act is a POST upon a Named thing with a reason.
 func act(api huma.API, a auth.Act, path, id, summary string, f func(context.Context, string, string) (Receipt, error)) {
 	one(api, a, http.MethodPost, path, id, summary, func(ctx context.Context, in *namedBody[reason]) (Receipt, error) {
 		return f(ctx, in.Name, in.Body.Reason)
@@ -204,14 +205,14 @@ func act(api huma.API, a auth.Act, path, id, summary string, f func(context.Cont
 
 func sinkRoutes(api huma.API, s Sinks) {
 	list(api, auth.Read, "/sinks", "sinks-list", "Sinks", "sinks.list", func(ctx context.Context, _ *none) ([]Sink, error) { return s.List(ctx) })
-	item(api, "/sinks/{name}", "sinks-status", "One sink", "sinks.status", func(ctx context.Context, in *named) (Sink, error) { return s.Get(ctx, in.Name) })
+	item(api, "/sinks/{name}", "sinks-status", "One sink", "sinks.status", func(ctx context.Context, in *Named) (Sink, error) { return s.Get(ctx, in.Name) })
 	one(api, auth.Define, http.MethodPost, "/sinks", "sinks-create", "Create a sink", func(ctx context.Context, in *body[SinkSpec]) (Receipt, error) {
 		return s.Create(ctx, in.Body)
 	})
 	list2(api, auth.Operate, "/sinks/{name}/test", "sinks-test", "Test a sink's connection", "sinks.test", s.Test)
 	act(api, auth.Operate, "/sinks/{name}/pause", "sinks-pause", "Stop delivering", s.Pause)
 	act(api, auth.Operate, "/sinks/{name}/resume", "sinks-resume", "Go on delivering", s.Resume)
-	one(api, auth.Define, http.MethodDelete, "/sinks/{name}", "sinks-drop", "Forget a sink; what it wrote stays", func(ctx context.Context, in *named) (Receipt, error) {
+	one(api, auth.Define, http.MethodDelete, "/sinks/{name}", "sinks-drop", "Forget a sink; what it wrote stays", func(ctx context.Context, in *Named) (Receipt, error) {
 		return s.Drop(ctx, in.Name)
 	})
 	one(api, auth.Operate, http.MethodPost, "/sinks/{name}/wait", "sinks-wait", "Wait until what is committed now is applied", func(ctx context.Context, in *namedBody[mark]) (waited, error) {
@@ -220,21 +221,21 @@ func sinkRoutes(api huma.API, s Sinks) {
 }
 
 func logRoutes(api huma.API, l Log) {
-	list(api, auth.Read, "/topics", "topics-list", "Topics", "topics.list", func(ctx context.Context, in *clusterQuery) ([]Topic, error) {
+	list(api, auth.Read, "/topics", "topics-list", "Topics", "topics.list", func(ctx context.Context, in *ClusterQuery) ([]Topic, error) {
 		return l.Topics(ctx, in.Cluster)
 	})
-	type topicIn struct {
-		named
-		clusterQuery
+	type TopicIn struct {
+		Named
+		ClusterQuery
 	}
-	item(api, "/topics/{name}", "topics-describe", "One topic", "topics.describe", func(ctx context.Context, in *topicIn) (Topic, error) {
+	item(api, "/topics/{name}", "topics-describe", "One topic", "topics.describe", func(ctx context.Context, in *TopicIn) (Topic, error) {
 		return l.Topic(ctx, in.Cluster, in.Name)
 	})
 	one(api, auth.Define, http.MethodPost, "/topics", "topics-create", "Create a topic", func(ctx context.Context, in *body[TopicSpec]) (Receipt, error) {
 		return l.CreateTopic(ctx, in.Body)
 	})
 	type recordsIn struct {
-		topicIn
+		TopicIn
 		From   string `query:"from" default:"newest" maxLength:"100"`
 		Limit  int    `query:"limit" default:"20" minimum:"1" maximum:"10000"`
 		Filter string `query:"filter" maxLength:"10000"`
@@ -243,14 +244,14 @@ func logRoutes(api huma.API, l Log) {
 	one(api, auth.Records, http.MethodGet, "/topics/{name}/records", "topics-read", "Records, and how much was looked at for them", func(ctx context.Context, in *recordsIn) (Records, error) {
 		return l.Records(ctx, RecordQuery{Cluster: in.Cluster, Topic: in.Name, From: in.From, Limit: in.Limit, Filter: in.Filter, Key: in.Key})
 	})
-	list(api, auth.Read, "/groups", "groups-list", "Consumer groups", "groups.list", func(ctx context.Context, in *clusterQuery) ([]Group, error) {
+	list(api, auth.Read, "/groups", "groups-list", "Consumer groups", "groups.list", func(ctx context.Context, in *ClusterQuery) ([]Group, error) {
 		return l.Groups(ctx, in.Cluster)
 	})
-	item(api, "/groups/{name}", "groups-describe", "One group", "groups.describe", func(ctx context.Context, in *topicIn) (Group, error) {
+	item(api, "/groups/{name}", "groups-describe", "One group", "groups.describe", func(ctx context.Context, in *TopicIn) (Group, error) {
 		return l.Group(ctx, in.Cluster, in.Name)
 	})
 	type resetIn struct {
-		topicIn
+		TopicIn
 		Body ResetSpec
 	}
 	one(api, auth.Define, http.MethodPost, "/groups/{name}/reset", "groups-reset", "Move a group's committed offsets", func(ctx context.Context, in *resetIn) (ResetAnswer, error) {
@@ -264,7 +265,7 @@ func probeRoutes(api huma.API, p Probes) {
 	})
 	one(api, auth.Read, http.MethodGet, "/map", "map", "The whole pipeline now", func(ctx context.Context, _ *none) (Map, error) { return p.Map(ctx), nil })
 	type freshIn struct {
-		clusterQuery
+		ClusterQuery
 		Name string `query:"name" maxLength:"300"`
 	}
 	list(api, auth.Read, "/freshness", "freshness", "Freshness of every path by hop", "freshness", func(ctx context.Context, in *freshIn) ([]Path, error) {
@@ -312,34 +313,34 @@ func replayRoutes(api huma.API, r Replay) {
 	one(api, auth.Plan, http.MethodPost, "/replay/plans", "replay-plan", "Freeze a plan", func(ctx context.Context, in *body[PlanSpec]) (PlanAnswer, error) {
 		return r.Plan(ctx, in.Body)
 	})
-	type planIn struct {
+	type PlanIn struct {
 		Ref string `path:"ref" maxLength:"80"`
 	}
-	one(api, auth.Read, http.MethodGet, "/replay/plans/{ref}", "replay-show-plan", "One plan", func(ctx context.Context, in *planIn) (PlanAnswer, error) {
+	one(api, auth.Read, http.MethodGet, "/replay/plans/{ref}", "replay-show-plan", "One plan", func(ctx context.Context, in *PlanIn) (PlanAnswer, error) {
 		return r.ShowPlan(ctx, in.Ref)
 	})
 	type dryIn struct {
-		planIn
+		PlanIn
 		Sample int `query:"sample" maximum:"100"`
 	}
 	one(api, auth.Plan, http.MethodPost, "/replay/plans/{ref}/dry-run", "replay-dry-run", "Run the pipeline without writing", func(ctx context.Context, in *dryIn) (PlanAnswer, error) {
 		return r.DryRun(ctx, in.Ref, in.Sample)
 	})
 	type approveIn struct {
-		planIn
+		PlanIn
 		Body ApproveSpec
 	}
 	one(api, auth.Approve, http.MethodPost, "/replay/plans/{ref}/approve", "replay-approve", "Approve, reject or withdraw", func(ctx context.Context, in *approveIn) (ApprovalAnswer, error) {
 		return r.Approve(ctx, in.Ref, in.Body)
 	})
 	type runIn struct {
-		planIn
+		PlanIn
 		Body RunSpec
 	}
 	one(api, auth.Run, http.MethodPost, "/replay/plans/{ref}/run", "replay-run", "Run an approved plan", func(ctx context.Context, in *runIn) (JobAnswer, error) {
 		return r.Run(ctx, in.Ref, in.Body)
 	})
-	one(api, auth.Read, http.MethodGet, "/replay/jobs/{ref}", "replay-show-job", "One job", func(ctx context.Context, in *planIn) (JobAnswer, error) {
+	one(api, auth.Read, http.MethodGet, "/replay/jobs/{ref}", "replay-show-job", "One job", func(ctx context.Context, in *PlanIn) (JobAnswer, error) {
 		return r.ShowJob(ctx, in.Ref)
 	})
 	for verb, f := range map[string]func(context.Context, string, RunSpec) (JobAnswer, error){"pause": r.Pause, "resume": r.Resume, "cancel": r.Cancel} {
@@ -403,7 +404,7 @@ func auditRoutes(api huma.API, a Audit) {
 func demoRoutes(api huma.API, d Demo) {
 	list(api, auth.Read, "/demo/faults", "demo-faults", "Faults of the demo", "demo.faults", func(ctx context.Context, _ *none) ([]Fault, error) { return d.Faults(ctx), nil })
 	type forIn struct {
-		named
+		Named
 		Body struct {
 			ForSeconds int `json:"for_s,omitempty" minimum:"0" maximum:"86400"`
 		}
@@ -411,7 +412,7 @@ func demoRoutes(api huma.API, d Demo) {
 	one(api, auth.Demo, http.MethodPost, "/demo/faults/{name}/start", "demo-fault-start", "Break something", func(ctx context.Context, in *forIn) (Receipt, error) {
 		return d.StartFault(ctx, in.Name, time.Duration(in.Body.ForSeconds)*time.Second)
 	})
-	one(api, auth.Demo, http.MethodPost, "/demo/faults/{name}/stop", "demo-fault-stop", "Mend it; the name all mends everything", func(ctx context.Context, in *named) (Receipt, error) {
+	one(api, auth.Demo, http.MethodPost, "/demo/faults/{name}/stop", "demo-fault-stop", "Mend it; the name all mends everything", func(ctx context.Context, in *Named) (Receipt, error) {
 		return d.StopFault(ctx, in.Name)
 	})
 	type load struct {
