@@ -39,7 +39,7 @@ type Scheduler struct {
 type Status struct {
 	Name     string
 	Every    time.Duration
-	Last     Round         // the last round that saw something; At is zero where none has
+	Last     Round         // the last round that saw something; At is zero where none has. See Aging
 	LastTook time.Duration // of the last round, whatever it saw
 	Rounds   int64         // that saw something
 	Errors   int64         // that saw nothing
@@ -124,9 +124,10 @@ func (s *Scheduler) Remove(name string) {
 func (s *Scheduler) Status() []Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := time.Now()
 	all := make([]Status, 0, len(s.probes))
 	for _, p := range s.probes {
-		all = append(all, p.status)
+		all = append(all, p.status.aged(now))
 	}
 	slices.SortFunc(all, func(a, b Status) int { return cmp.Compare(a.Name, b.Name) })
 	return all
@@ -140,7 +141,7 @@ func (s *Scheduler) Last(name string) (st Status, ok bool) {
 	if !ok {
 		return Status{}, false
 	}
-	return p.status, true
+	return p.status.aged(time.Now()), true
 }
 
 // start is called with mu held.

@@ -166,13 +166,38 @@ func TestAddAndRemove(t *testing.T) {
 	})
 }
 
-func TestFresh(t *testing.T) {
-	now := time.Unix(100, 0)
-	r := stream.ExactReading(0, "s", now.Add(-34*time.Second))
-	if got := probes.Fresh(r, now, time.Minute, nil); got != r {
-		t.Errorf("%+v", got)
-	}
-	if got := probes.Fresh(r, now, 10*time.Second, errors.New("connection refused")); got.Known() || got.Why != "last read 34.0 s ago: connection refused" {
-		t.Errorf("%+v", got)
-	}
+// agingDetail is a Detail of one reading.
+type agingDetail struct{ r stream.Reading }
+
+func (d agingDetail) Aged(why string) any {
+	probes.Aged(why, &d.r)
+	return d
+}
+
+func TestOldRoundsAreUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		p := probe{"p", time.Second, func(ctx context.Context) (probes.Round, error) {
+			if n++; n > 1 {
+				return probes.Round{}, errors.New("connection refused")
+			}
+			return probes.Round{At: time.Now(), Detail: agingDetail{stream.ExactReading(0, "s", time.Now())}}, nil
+		}}
+		s := probes.NewScheduler(probes.Options{}, p)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx) }()
+		time.Sleep(9 * time.Second)
+		st, _ := s.Last("p")
+		if r := st.Last.Detail.(agingDetail).r; !r.Known() || r.Value != 0 {
+			t.Errorf("after 9 s: %+v", r)
+		}
+		time.Sleep(3 * time.Second)
+		st, _ = s.Last("p")
+		if r := st.Last.Detail.(agingDetail).r; r.Known() || r.Why != "last read 12.0 s ago: connection refused" || r.Unit != "s" {
+			t.Errorf("after 12 s: %+v", r)
+		}
+		cancel()
+		<-done
+	})
 }

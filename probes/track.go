@@ -83,23 +83,6 @@ func (t *Track) Last() (n int64, by time.Time, ok bool) {
 	return s.n, time.Unix(0, s.by), true
 }
 
-// At returns bounds of the number at a moment: at least low, at most high. A bound that is not known is false.
-func (t *Track) At(at time.Time) (low, high int64, lowOK, highOK bool) {
-	ns := at.UnixNano()
-	i := sort.Search(len(t.seen), func(i int) bool { return t.seen[i].by > ns })
-	if i > 0 {
-		low, lowOK = t.seen[i-1].n, true
-	}
-	j := sort.Search(len(t.seen), func(i int) bool { return t.seen[i].still >= ns })
-	if j < len(t.seen) {
-		high, highOK = t.seen[j].n, true
-	}
-	return low, high, lowOK, highOK
-}
-
-// Reset forgets everything.
-func (t *Track) Reset() { t.seen, t.swept = t.seen[:0], 0 }
-
 // Len returns how many entries are held.
 func (t *Track) Len() int { return len(t.seen) }
 

@@ -5,9 +5,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"time"
-
-	"freshet/backend/stream"
 )
 
 // SecondsText writes a duration as people read it: 38 ms, 1.31 s, 42.0 s, 3 min 10 s, 6 d 23 h.
@@ -61,20 +58,6 @@ func Plural(n int64, noun string) string {
 		return "1 " + noun
 	}
 	return CountText(n) + " " + noun + "s"
-}
-
-// Fresh returns r as it may be shown at now: a reading older than limit is unknown, and says how old it is and why there
-// is no newer one, where err tells.
-func Fresh(r stream.Reading, now time.Time, limit time.Duration, err error) stream.Reading {
-	age := now.Sub(r.AsOf)
-	if !r.Known() || age <= limit {
-		return r
-	}
-	why := "last read " + SecondsText(age.Seconds()) + " ago"
-	if err != nil {
-		why += ": " + err.Error()
-	}
-	return stream.UnknownReading(r.Unit, why, r.AsOf)
 }
 
 // BytesText writes an amount of memory: 512 B, 1.5 KiB, 10.0 MiB.

@@ -58,7 +58,7 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	now := time.Now()
 	for _, st := range c.rounds() {
 		s.probe(&st)
-		if now.Sub(st.Last.At) > max(5*st.Every, time.Minute) {
+		if now.Sub(st.Last.At) > max(3*st.Every, 10*time.Second) {
 			continue
 		}
 		switch d := st.Last.Detail.(type) {

@@ -83,8 +83,8 @@ func Reference() string {
 	b.WriteString("# Metrics\n\nGenerated from `backend/export`; do not edit.\n\n" +
 		"`/metrics` answers from the probes' last rounds: a scrape asks nothing of a broker or a database.\n" +
 		"A value that is not known is left out, never written as zero; `freshet_consumer_partitions_unknown` and\n" +
-		"`freshet_freshness_state{state=\"unknown\"}` say so. Figures of a probe whose last round is older than five of its paces\n" +
-		"(at least a minute) are left out too; `freshet_probe_last_round_timestamp_seconds` stays.\n")
+		"`freshet_freshness_state{state=\"unknown\"}` say so. Figures of a probe whose last round is older than three of its paces\n" +
+		"(at least 10 s) are left out too; `freshet_probe_last_round_timestamp_seconds` stays.\n")
 	table := func(compat bool) {
 		b.WriteString("\n| metric | type | labels | tells |\n|---|---|---|---|\n")
 		for _, m := range families() {

@@ -1,6 +1,7 @@
 package freshness
 
 import (
+	"slices"
 	"time"
 
 	"freshet/backend/stream"
@@ -22,6 +23,25 @@ func (d *Detail) Path(name string) (p Path, ok bool) {
 		}
 	}
 	return Path{}, false
+}
+
+// Aged implements probes.Aging.
+func (d *Detail) Aged(why string) any {
+	old := *d
+	old.Sources, old.Paths = slices.Clone(d.Sources), slices.Clone(d.Paths)
+	for i := range old.Sources {
+		probes.Aged(why, &old.Sources[i].Captured, &old.Sources[i].Appended)
+	}
+	for i := range old.Paths {
+		p := &old.Paths[i]
+		p.State, p.Why, p.Trend = Unknown, why, probes.UnknownDirection
+		probes.Aged(why, &p.Total, &p.Waiting, &p.ETA)
+		p.Hops = slices.Clone(p.Hops)
+		for j := range p.Hops {
+			probes.Aged(why, &p.Hops[j].Seconds)
+		}
+	}
+	return &old
 }
 
 // Source is how fresh the first two hops of one source are, for all of its tables together.

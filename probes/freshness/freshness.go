@@ -193,9 +193,14 @@ func (p *Probe) Round(ctx context.Context) (probes.Round, error) {
 	}
 	p.mu.Unlock()
 	for _, lp := range p.feeds.Lag() {
-		if d := lp.Detail(); d != nil {
-			l.lags = append(l.lags, lagged{lp, d})
+		d := lp.Detail()
+		if d == nil {
+			continue
 		}
+		if age := l.at.Sub(d.At); age > max(3*lp.Every(), 10*time.Second) {
+			d = d.Aged("the groups were last read " + probes.SecondsText(age.Seconds()) + " ago").(*lag.Detail)
+		}
+		l.lags = append(l.lags, lagged{lp, d})
 	}
 	l.from = time.Now()
 	l.sinks = p.feeds.Sinks()

@@ -522,6 +522,13 @@ func TestStoppedSinkAndSilentSource(t *testing.T) {
 		if x = path(t, d, toSink); x.State != freshness.Idle || !(x.Total.High <= 2) {
 			t.Errorf("idle: %+v", x)
 		}
+		for range 12 { // the groups are not read any more
+			d = round(t, p)
+			sleep(ctx, time.Second)
+		}
+		if x = path(t, d, toGroup); x.State != freshness.Unknown || !strings.HasPrefix(x.Total.Why, "the groups were last read 1") {
+			t.Errorf("no groups: %+v", x)
+		}
 		w.cluster.Fail("Topics", errors.New("connection refused"))
 		run(2)
 		if x = path(t, d, toSink); x.State != freshness.Unknown || !strings.Contains(x.Total.Why, "connection refused") {

@@ -1,6 +1,7 @@
 package lag
 
 import (
+	"slices"
 	"time"
 
 	"freshet/backend/stream"
@@ -22,6 +23,25 @@ func (d *Detail) Group(name string) (g Group, ok bool) {
 		}
 	}
 	return Group{}, false
+}
+
+// Aged implements probes.Aging.
+func (d *Detail) Aged(why string) any {
+	old := *d
+	old.Groups = slices.Clone(d.Groups)
+	for i := range old.Groups {
+		g := &old.Groups[i]
+		g.Code, g.Verdict, g.Trend = Unknown, "Unknown: "+why, probes.UnknownDirection
+		g.Unread = len(g.Partitions)
+		probes.Aged(why, &g.Records, &g.Seconds, &g.CatchUp, &g.Consumed, &g.Produced)
+		g.Partitions = slices.Clone(g.Partitions)
+		for j := range g.Partitions {
+			q := &g.Partitions[j]
+			q.State, q.Why = PartUnknown, why
+			probes.Aged(why, &q.Records, &q.Seconds, &q.ByRecordTime)
+		}
+	}
+	return &old
 }
 
 // Code is a verdict on a group, for programs.

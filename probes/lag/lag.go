@@ -141,16 +141,6 @@ func (p *Probe) Committed(group string, tp stream.TopicPartition, offset int64) 
 	return probes.Passage{}
 }
 
-// Appended tells when a partition's end was seen to go past an offset.
-func (p *Probe) Appended(tp stream.TopicPartition, offset int64) probes.Passage {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if part := p.parts[tp]; part != nil {
-		return part.ends.Passed(offset)
-	}
-	return probes.Passage{}
-}
-
 // look is one round's view while it is put together.
 type look struct {
 	from, to time.Time // around the reading of the commits

@@ -37,6 +37,18 @@ type Detail struct {
 	Slots []Slot // by source
 }
 
+// Aged implements probes.Aging.
+func (d *Detail) Aged(why string) any {
+	old := *d
+	old.Slots = slices.Clone(d.Slots)
+	for i := range old.Slots {
+		s := &old.Slots[i]
+		s.Code, s.Words = Unknown, "Unknown: "+why
+		probes.Aged(why, &s.Retained, &s.Safe, &s.Rate, &s.CutOff)
+	}
+	return &old
+}
+
 // Slot is what one slot keeps back.
 type Slot struct {
 	probes.SlotStatus

@@ -49,6 +49,17 @@ type Topic struct {
 	Err      string
 }
 
+// Aged implements probes.Aging.
+func (d *Detail) Aged(why string) any {
+	old := *d
+	old.Topics = slices.Clone(d.Topics)
+	for i := range old.Topics {
+		t := &old.Topics[i]
+		probes.Aged(why, &t.Offsets, &t.Rate, &t.Bytes, &t.ByteRate, &t.RecordBytes)
+	}
+	return &old
+}
+
 const (
 	window = 30 * time.Second
 	forget = 60 // rounds
