@@ -46,15 +46,16 @@ var layers = map[string]layer{
 	"replay/filter":    engines,
 	"frontend":         engines,
 
-	"backend/cdc/postgres":   adapters,
-	"backend/export":         adapters,
-	"backend/kafka":          adapters,
-	"backend/kafka/embedded": adapters,
-	"backend/secret":         adapters,
-	"backend/store":          adapters,
-	"replay/sink/http":       adapters,
-	"replay/sink/kafka":      adapters,
-	"replay/sink/postgres":   adapters,
+	"backend/cdc/postgres":        adapters,
+	"backend/export":              adapters,
+	"backend/kafka":               adapters,
+	"backend/kafka/embedded":      adapters,
+	"backend/kafka/internal/wire": adapters,
+	"backend/secret":              adapters,
+	"backend/store":               adapters,
+	"replay/sink/http":            adapters,
+	"replay/sink/kafka":           adapters,
+	"replay/sink/postgres":        adapters,
 
 	"backend/api": door,
 
@@ -64,9 +65,10 @@ var layers = map[string]layer{
 	"app/cli":    cliLayer,
 	"":           mainLayer,
 
-	"backend/testkit":   tests,
-	"probes/probestest": tests,
-	"replay/replaytest": tests,
+	"backend/cdc/cdctest": tests,
+	"backend/testkit":     tests,
+	"probes/probestest":   tests,
+	"replay/replaytest":   tests,
 }
 
 // clients are what opens sockets or runs SQL: for adapters and above only, and never for the door.
