@@ -284,6 +284,12 @@ func (t *tracker) quiet(topics map[string]bool, f func()) bool {
 
 // stage notes the offsets that the transaction commits, as far as kfake took them.
 func (t *tracker) stage(req *kmsg.TxnOffsetCommitRequest, resp *kmsg.TxnOffsetCommitResponse) {
+	names := make([]string, len(req.Topics))
+	for i, rt := range req.Topics {
+		if names[i] = rt.Topic; rt.Topic == "" { // newer versions send ids
+			names[i] = t.b.names.of(rt.TopicID)
+		}
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	x := t.open[req.TransactionalID]
@@ -295,7 +301,7 @@ func (t *tracker) stage(req *kmsg.TxnOffsetCommitRequest, resp *kmsg.TxnOffsetCo
 			if i >= len(resp.Topics) || j >= len(resp.Topics[i].Partitions) || resp.Topics[i].Partitions[j].ErrorCode != 0 {
 				continue
 			}
-			x.stage(req.Group, part{rt.Topic, rp.Partition}, offset{rp.Offset, rp.LeaderEpoch, rp.Metadata})
+			x.stage(req.Group, part{names[i], rp.Partition}, offset{rp.Offset, rp.LeaderEpoch, rp.Metadata})
 		}
 	}
 }
