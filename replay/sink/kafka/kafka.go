@@ -199,8 +199,9 @@ func (w *writer) takeOver(ctx context.Context) error {
 	if err := w.topics(ctx); err != nil {
 		return err
 	}
-	// An older epoch is told so before it fences the newer one.
-	if _, err := w.read(ctx); err != nil {
+	// An older epoch is told so before it fences the newer one. What is committed by now tells it: to wait for transactions
+	// that are open would be to wait for the one that a crash left, which only the fence ends at once.
+	if _, err := w.read(ctx, false); err != nil {
 		return err
 	}
 	client, err := w.sink.client(w.target, []kgo.Opt{
@@ -221,7 +222,7 @@ func (w *writer) takeOver(ctx context.Context) error {
 	if _, _, err := client.ProducerID(ctx); err != nil {
 		return w.failure(err)
 	}
-	held, err := w.read(ctx)
+	held, err := w.read(ctx, true)
 	if err != nil {
 		return err
 	}
@@ -351,9 +352,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// read returns the shard's progress as the progress topic holds it now: its partition is read to the end it has at the
-// call, waiting for transactions that are open before that end.
-func (w *writer) read(ctx context.Context) (replay.Progress, error) {
+// read returns the shard's progress as the progress topic holds it now. Its partition is read to the end it has at the
+// call, waiting for transactions that are open before that end, or, without settled, to the first that is open.
+func (w *writer) read(ctx context.Context, settled bool) (replay.Progress, error) {
 	none := replay.Progress{Next: w.shard.Start}
 	topics, err := w.sink.opts.Cluster.Topics(ctx, false, ProgressTopic)
 	if err != nil {
@@ -372,10 +373,15 @@ func (w *writer) read(ctx context.Context) (replay.Progress, error) {
 		return none, fault.New(fault.Unavailable, w.op, "it is tried again", "the progress topic's partition %d is not there", w.progressPartition)
 	case end.Err != nil:
 		return none, end.Err
-	case end.Start == end.End:
+	}
+	to := end.End
+	if !settled {
+		to = end.Stable
+	}
+	if end.Start >= to {
 		return none, nil
 	}
-	reader, err := w.sink.opts.Cluster.Read(ctx, replay.ReadRequest{Topic: ProgressTopic, Partition: w.progressPartition, From: end.Start, To: end.End})
+	reader, err := w.sink.opts.Cluster.Read(ctx, replay.ReadRequest{Topic: ProgressTopic, Partition: w.progressPartition, From: end.Start, To: to})
 	if err != nil {
 		return none, err
 	}
