@@ -50,6 +50,8 @@ type hooks interface {
 	park(ctx context.Context, parked []Parked) error
 	// wrote keeps what became of a piece.
 	wrote(ctx context.Context, p *piece, w Written) error
+	// passed is told that everything before next is done, or holds nothing to write.
+	passed(next int64)
 	// unsure keeps what is known of a piece whose Write failed in part.
 	unsure(ctx context.Context, p *piece, doubt *InDoubt) error
 }
@@ -227,8 +229,11 @@ func (d *drive) collect(ctx context.Context, first *piece, pieces <-chan *piece)
 			case len(p.items) > 0 && !waiting:
 				waiting = true
 				wait(d.linger)
-			case len(p.items) == 0 && full == nil:
-				wait(skipTime)
+			case len(p.items) == 0:
+				d.hooks.passed(p.next)
+				if full == nil {
+					wait(skipTime)
+				}
 			}
 		}
 		select {

@@ -970,6 +970,9 @@ func (h *jobShard) wrote(ctx context.Context, p *piece, w Written) error {
 	return h.limits()
 }
 
+// passed does nothing: a job's offsets count once they are part of the sink's progress.
+func (h *jobShard) passed(int64) {}
+
 // unsure keeps what is known of a piece that was sent in part: up to doubt.Done it is done. At a receiver that drops what
 // it has seen, the rest is sent again; elsewhere what may have been applied is in doubt.
 func (h *jobShard) unsure(ctx context.Context, p *piece, doubt *InDoubt) error {

@@ -61,6 +61,7 @@ type Service struct {
 
 	starting sync.Mutex // one Run at a time: the check for overlap and the job it allows
 
+	served  chan struct{} // closed when Serve has begun
 	mu      sync.Mutex
 	serving bool
 	dry     map[string]bool // plans in a dry run
@@ -94,7 +95,7 @@ func New(o Options) (*Service, error) {
 	if o.Grace <= 0 {
 		o.Grace = 10 * time.Second
 	}
-	return &Service{o: o, log: o.Log.With("part", "replay"), dry: map[string]bool{}, running: map[string]*jobRun{}}, nil
+	return &Service{o: o, log: o.Log.With("part", "replay"), served: make(chan struct{}), dry: map[string]bool{}, running: map[string]*jobRun{}}, nil
 }
 
 func (s *Service) changed(job string) {
@@ -104,7 +105,7 @@ func (s *Service) changed(job string) {
 }
 
 // Serve takes up the jobs that an earlier process left under way and runs jobs until ctx ends. It then lets the batches
-// under way finish, and leaves the jobs to the next process.
+// under way finish, and leaves the jobs to the next process. It is called once; Run and Resume wait for it.
 func (s *Service) Serve(ctx context.Context) error {
 	if err := s.forgetDryRuns(ctx); err != nil {
 		return err
@@ -112,6 +113,7 @@ func (s *Service) Serve(ctx context.Context) error {
 	s.mu.Lock()
 	s.serving = true
 	s.mu.Unlock()
+	close(s.served)
 	defer func() {
 		s.mu.Lock()
 		s.serving = false
@@ -185,10 +187,15 @@ func (s *Service) adopt(ctx context.Context) error {
 
 // launch takes the job's lease and runs it.
 func (s *Service) launch(ctx context.Context, j Job, actor string, takeOver bool) (Job, error) {
+	select {
+	case <-s.served:
+	case <-ctx.Done():
+		return j, fault.Wrap(fault.Timeout, "run job "+j.ID, ctx.Err(), "")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.serving {
-		return j, nil // Serve will take it up
+		return j, nil // the next process takes it up
 	}
 	if r, ok := s.running[j.ID]; ok {
 		return r.snapshot(), nil
