@@ -46,7 +46,7 @@ func (s sinks) Mark(ctx context.Context, name string) (string, error) {
 		}
 		for _, topic := range p.Tables {
 			if topicsMatch(spec.Topics, topic) {
-				if m.Sources[p.Source], err = (sources{s.App}).Mark(ctx, p.Source); err != nil {
+				if m.Sources[p.Source], err = sources(s).Mark(ctx, p.Source); err != nil {
 					return "", err
 				}
 				break
@@ -68,7 +68,7 @@ func (s sinks) Reached(ctx context.Context, name, mark string) (bool, error) {
 		return false, fault.New(fault.Invalid, "wait for sink "+name, "start the wait anew", "%q is no mark", mark)
 	}
 	for source, at := range m.Sources {
-		if ok, err := (sources{s.App}).Reached(ctx, source, at); !ok || err != nil {
+		if ok, err := sources(s).Reached(ctx, source, at); !ok || err != nil {
 			return false, err
 		}
 	}
@@ -226,7 +226,7 @@ func (s sinks) Create(ctx context.Context, spec api.SinkSpec) (api.Receipt, erro
 
 // reach tests a sink that was just defined.
 func (s sinks) reach(ctx context.Context, name string) error {
-	sink, err := (targets{s.App}).Open(ctx, name)
+	sink, err := targets(s).Open(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -238,7 +238,7 @@ func (s sinks) Test(ctx context.Context, name string) ([]api.Stage, error) {
 	if _, err := s.spec(ctx, name); err != nil {
 		return nil, err
 	}
-	sink, err := (targets{s.App}).Open(ctx, name)
+	sink, err := targets(s).Open(ctx, name)
 	if err != nil {
 		return stagesOf("open", err), nil
 	}

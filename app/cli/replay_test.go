@@ -26,7 +26,7 @@ const ranged = 4 // partitions of the replayed topic
 func TestReplayIntoATopicSurvivesAKill(t *testing.T) {
 	in := serve(t, "serve")
 	t.Run("local broker", func(t *testing.T) {
-		replayIntoTopic(t, in, in.broker(), "embedded")
+		replayIntoTopic(t, in, in.run().Broker, "embedded")
 	})
 	t.Run("kafka 4", func(t *testing.T) {
 		kafka := testkit.Kafka(t)
@@ -37,21 +37,6 @@ func TestReplayIntoATopicSurvivesAKill(t *testing.T) {
 		in.do("clusters", "unlock", "real", "--for", "1h")
 		replayIntoTopic(t, in, kafka.Broker, "real")
 	})
-}
-
-func (in *instance) broker() string {
-	in.t.Helper()
-	b, err := os.ReadFile(in.data + "/run.json")
-	if err != nil {
-		in.t.Fatal(err)
-	}
-	var r struct {
-		Broker string `json:"broker"`
-	}
-	if err := json.Unmarshal(b, &r); err != nil {
-		in.t.Fatal(err)
-	}
-	return r.Broker
 }
 
 func replayIntoTopic(t *testing.T, in *instance, broker, cluster string) {

@@ -150,7 +150,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Let named acts through for a time */
+        /** Let Named acts through for a time */
         post: operations["clusters-unlock"];
         delete?: never;
         options?: never;
@@ -2147,7 +2147,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: never;
-            path?: never;
+            path: {
+                name: string;
+            };
             cookie?: never;
         };
         requestBody: {
@@ -2209,7 +2211,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: never;
-            path?: never;
+            path: {
+                name: string;
+            };
             cookie?: never;
         };
         requestBody: {
@@ -2336,6 +2340,7 @@ export interface operations {
     freshness: {
         parameters: {
             query?: {
+                cluster?: string;
                 name?: string;
             };
             header?: never;
@@ -2397,9 +2402,13 @@ export interface operations {
     };
     "groups-describe": {
         parameters: {
-            query?: never;
+            query?: {
+                cluster?: string;
+            };
             header?: never;
-            path?: never;
+            path: {
+                name: string;
+            };
             cookie?: never;
         };
         requestBody?: never;
@@ -2426,9 +2435,13 @@ export interface operations {
     };
     "groups-reset": {
         parameters: {
-            query?: never;
+            query?: {
+                cluster?: string;
+            };
             header?: never;
-            path?: never;
+            path: {
+                name: string;
+            };
             cookie?: never;
         };
         requestBody: {
@@ -2620,7 +2633,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: never;
-            path?: never;
+            path: {
+                ref: string;
+            };
             cookie?: never;
         };
         requestBody: {
@@ -2653,7 +2668,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: never;
-            path?: never;
+            path: {
+                ref: string;
+            };
             cookie?: never;
         };
         requestBody: {
@@ -2686,7 +2703,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: never;
-            path?: never;
+            path: {
+                ref: string;
+            };
             cookie?: never;
         };
         requestBody: {
@@ -2783,7 +2802,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: never;
-            path?: never;
+            path: {
+                ref: string;
+            };
             cookie?: never;
         };
         requestBody: {
@@ -2818,7 +2839,9 @@ export interface operations {
                 sample?: number;
             };
             header?: never;
-            path?: never;
+            path: {
+                ref: string;
+            };
             cookie?: never;
         };
         requestBody?: never;
@@ -2847,7 +2870,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: never;
-            path?: never;
+            path: {
+                ref: string;
+            };
             cookie?: never;
         };
         requestBody: {
@@ -3033,7 +3058,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: never;
-            path?: never;
+            path: {
+                name: string;
+            };
             cookie?: never;
         };
         requestBody: {
@@ -3066,7 +3093,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: never;
-            path?: never;
+            path: {
+                name: string;
+            };
             cookie?: never;
         };
         requestBody: {
@@ -3130,7 +3159,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: never;
-            path?: never;
+            path: {
+                name: string;
+            };
             cookie?: never;
         };
         requestBody: {
@@ -3320,7 +3351,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: never;
-            path?: never;
+            path: {
+                name: string;
+            };
             cookie?: never;
         };
         requestBody: {
@@ -3353,7 +3386,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: never;
-            path?: never;
+            path: {
+                name: string;
+            };
             cookie?: never;
         };
         requestBody: {
@@ -3417,7 +3452,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: never;
-            path?: never;
+            path: {
+                name: string;
+            };
             cookie?: never;
         };
         requestBody: {
@@ -3541,9 +3578,13 @@ export interface operations {
     };
     "topics-describe": {
         parameters: {
-            query?: never;
+            query?: {
+                cluster?: string;
+            };
             header?: never;
-            path?: never;
+            path: {
+                name: string;
+            };
             cookie?: never;
         };
         requestBody?: never;
@@ -3571,13 +3612,16 @@ export interface operations {
     "topics-read": {
         parameters: {
             query?: {
+                cluster?: string;
                 from?: string;
                 limit?: number;
                 filter?: string;
                 key?: string;
             };
             header?: never;
-            path?: never;
+            path: {
+                name: string;
+            };
             cookie?: never;
         };
         requestBody?: never;
