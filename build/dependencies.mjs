@@ -72,7 +72,7 @@ function page() {
 const table = (rows) =>
   ['| name | version | licence |', '|---|---|---|', ...rows.map((r) => `| ${r.name} | ${r.version} | ${r.licence} |`), ''].join('\n')
 
-const server = modules('none')
+const server = modules('')
 const names = new Set(server.map((m) => m.name))
 const window = modules('desktop,production,webkit2_41').filter((m) => !names.has(m.name))
 const text = `# What the program is made of
