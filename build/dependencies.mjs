@@ -13,6 +13,7 @@ const licences = [
   ['GPL', /GNU (AFFERO |LESSER |LIBRARY )?GENERAL PUBLIC LICENSE/i],
   ['Unlicense', /This is free and unencumbered software/],
   ['CC0-1.0', /CC0 1\.0 Universal/],
+  ['public domain', /have been put\s+into the public domain/],
   ['ISC', /Permission to use, copy, modify, and\/or distribute this software for any/],
   ['BSD-3-Clause', /Redistribution and use in source and binary forms[\s\S]*(Neither the names?|names? of .* may not|contributors may (not )?be used)/],
   ['BSD-2-Clause', /Redistribution and use in source and binary forms/],
