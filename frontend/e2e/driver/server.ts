@@ -227,10 +227,3 @@ function send(res: ServerResponse, status: number, body: unknown): void {
 function fail(res: ServerResponse, status: number, code: string, message: string, hint = ''): void {
   send(res, status, { v: 1, kind: 'error', exit: 4, code, message, hint })
 }
-
-// node e2e/driver/server.ts SCENARIO [PORT] serves one to look at by hand, with a change every second.
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const mock = await new Mock((process.argv[2] ?? 'late') as Scenario).start(Number(process.argv[3] ?? 0))
-  setInterval(() => mock.publish(), 1000)
-  console.log(mock.link)
-}

@@ -3,9 +3,9 @@ import { type Api, ApiError } from './api/client'
 import type { Cluster, DemoFault, FeedItem, Item, List, MapData, MapNode, MapPath, Part, Receipt } from './api/types'
 import { browserEnv } from './feed/browser'
 import { FeedClient, type FeedStatus } from './feed/client'
-import { answer, sorted } from './map/answer'
+import { answer, sorted, steady } from './map/answer'
 import type { Place } from './map/copy'
-import { along, pathKey, type View, type ViewEdge, type ViewNode, view } from './map/graph'
+import { along, pathKey, pathsOver, pathsThrough, type View, type ViewEdge, type ViewNode, view } from './map/graph'
 import { trendWord } from './map/words'
 import type { Nav } from './nav/nav.svelte'
 import { loginCode } from './nav/route'
@@ -26,6 +26,7 @@ export class Page {
   readonly nav: Nav
   readonly #feed: FeedClient
   #newVersion = false
+  #lastFocus = ''
 
   map = $state.raw<MapData | null>(null)
   parts = $state.raw<Part[]>([])
@@ -216,24 +217,20 @@ export class Page {
 
   #focus(): MapPath | null {
     const s = this.selection
-    const paths = this.sortedPaths
     if (s?.kind === 'path') return s.path
-    if (s?.kind === 'node') {
-      const n = s.node
-      const through = paths.find(
-        (p) => p.to === n.id || (n.lane === 'source' && p.source === n.ref) || (n.lane === 'topic' && p.topic === n.ref),
-      )
-      if (through) return through
-    }
-    if (s?.kind === 'edge' && this.map) {
-      const ends = new Set([s.edge.from, s.edge.to])
-      const over = paths.find((p) => {
-        const { nodes } = along(this.map as MapData, p)
-        return [...ends].every((e) => nodes.has(e))
-      })
-      if (over) return over
-    }
-    return this.answer?.path ?? paths[0] ?? null
+    const some = this.#concerned(s)
+    const best = steady(some.length ? some : this.sortedPaths, this.#lastFocus)
+    this.#lastFocus = best ? pathKey(best) : ''
+    return best
+  }
+
+  /** The paths that run over what is chosen, worst first. */
+  #concerned(s: Selection | null): MapPath[] {
+    const { map } = this
+    if (!map || !s) return []
+    if (s.kind === 'node') return this.sortedPaths.filter((p) => pathsThrough({ ...map, paths: [p] }, s.node).length > 0)
+    if (s.kind === 'edge') return sorted([...new Set(s.edge.members.flatMap((e) => pathsOver(map, e)))])
+    return []
   }
 
   #lit(): { nodes: Set<string>; edges: Set<string> } {

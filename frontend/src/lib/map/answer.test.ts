@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { MapData, MapNode, MapPath, Reading, State } from '../api/types'
-import { answer, sorted } from './answer'
+import { answer, sorted, steady } from './answer'
+import { pathKey } from './graph'
 
 const now = Date.parse('2026-07-14T12:21:38Z')
 const sec = (value: number): Reading => ({
@@ -168,5 +169,22 @@ describe('the answer', () => {
       path('d', 'sink:w', 'unknown', null),
     ]
     expect(sorted(list).map((p) => p.table)).toEqual(['public.c', 'public.b', 'public.d', 'public.a'])
+  })
+
+  test('what is well keeps its place while readings change', () => {
+    const list = (x: number) => [path('b', 'sink:w', 'on_time', 1 + x), path('a', 'sink:w', 'on_time', 1)]
+    expect(sorted(list(0)).map((p) => p.table)).toEqual(sorted(list(5)).map((p) => p.table))
+  })
+
+  test('a chart keeps its subject while it is about as bad as the worst', () => {
+    const at = (state: State, a: number, b: number) => sorted([path('a', 'sink:w', state, a), path('b', 'sink:w', state, b)])
+    const first = steady(at('on_time', 1, 2), '')
+    expect(first?.table).toBe('public.b')
+    const key = pathKey(first as MapPath)
+    expect(steady(at('on_time', 9, 2), key)?.table).toBe('public.b')
+    expect(steady(at('late', 43, 42), key)?.table).toBe('public.b')
+    expect(steady(at('late', 430, 42), key)?.table).toBe('public.a')
+    expect(steady(sorted([path('a', 'sink:w', 'late', 20), path('b', 'sink:w', 'on_time', 2)]), key)?.table).toBe('public.a')
+    expect(steady([], key)).toBeNull()
   })
 })

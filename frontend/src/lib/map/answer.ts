@@ -1,7 +1,8 @@
 import type { MapData, MapNode, MapPath, Reading, State } from '../api/types'
 import { about, best, clock, duration, known, plural, short } from '../text/format'
 import { visible } from '../text/visible'
-import { hopWord, laneWord, order, stateWord } from './words'
+import { pathKey } from './graph'
+import { hopWord, laneWord, noteworthy, order, stateWord } from './words'
 
 /** The first line of the page, in words, and the line below it that says since when and because of what. */
 export interface Answer {
@@ -18,13 +19,29 @@ export interface Answer {
 }
 
 const worstFirst = (a: MapPath, b: MapPath) =>
-  order.indexOf(a.state) - order.indexOf(b.state) || (best(b.total) ?? -1) - (best(a.total) ?? -1) || compare(a.path, b.path)
+  order.indexOf(a.state) - order.indexOf(b.state) ||
+  (noteworthy(a.state) ? (best(b.total) ?? -1) - (best(a.total) ?? -1) : 0) ||
+  compare(a.path, b.path)
 
 const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
 
-/** Paths, worst first; of equal ones the longest behind. */
+/** Paths, worst first: of late ones the longest behind; what is well keeps its place by name while readings change. */
 export function sorted(paths: readonly MapPath[]): MapPath[] {
   return [...paths].sort(worstFirst)
+}
+
+/**
+ * Which of the paths a chart is about: the worst, where something is wrong, else the slowest. One that was chosen before
+ * stays while it is about as bad, so that charts do not change their subject with every reading.
+ */
+export function steady(paths: readonly MapPath[], before: string): MapPath | null {
+  const [worst] = paths
+  if (!worst) return null
+  const value = (p: MapPath) => best(p.total) ?? -1
+  const equals = paths.filter((p) => p.state === worst.state)
+  const longest = equals.reduce((m, p) => (value(p) > value(m) ? p : m))
+  const old = equals.find((p) => pathKey(p) === before)
+  return old && (!noteworthy(worst.state) || value(longest) < value(old) * 1.5 + 5) ? old : longest
 }
 
 export function answer(map: MapData, now = Date.now()): Answer {

@@ -69,7 +69,7 @@ const widest = 236
 
 const densities: Record<Density, { h: number; gap: number; most: number }> = {
   roomy: { h: 48, gap: 14, most: 64 },
-  close: { h: 44, gap: 8, most: 14 },
+  close: { h: 42, gap: 6, most: 14 },
   compact: { h: 28, gap: 6, most: 16 },
 }
 

@@ -81,7 +81,11 @@ describe('readings', () => {
   test('an estimate shows its bounds, an exact value has none', () => {
     expect(bounds(reading({ value: 190, low: 160, high: 290, state: 'estimate' }))).toBe('between 2 min 40 s and 4 min 50 s')
     expect(bounds(reading({ value: 42, low: 42, high: 42, state: 'exact' }))).toBe('')
-    expect(bounds(reading({ value: 42, low: -1, high: 43 }))).toBe('between 0 s and 43 s')
+    expect(bounds(reading({ value: 42, low: -1, high: 43 }))).toBe('at most 43 s')
+  })
+  test('what is too small for its bounds is not written as zero', () => {
+    expect(short(reading({ value: 0.0148, low: 0.007, high: 0.381 }))).toBe('< 0.4 s')
+    expect(short(reading({ value: 0.0148, low: 0.014, high: 0.016 }))).toBe('15 ms')
   })
   test('one open bound', () => {
     expect(short(reading({ low: 30 }))).toBe('at least 30.0 s')

@@ -108,7 +108,13 @@ function width(r: Reading): number {
 /** A reading in a few characters: "42.0 s", "at least 30 s", "unknown". */
 export function short(r: Reading | null | undefined): string {
   if (!known(r)) return 'unknown'
-  if (r.value !== null) return amount(r.value, r.unit, width(r))
+  if (r.value !== null) {
+    const w = width(r)
+    // Too small to write with the digits that the bounds allow, and yet not zero: what is certain is how much it is at most.
+    if (r.unit === 's' && r.value > 0 && r.value < 0.05 && w >= 0.1 && r.high !== null)
+      return `< ${duration(Math.ceil(r.high * 10) / 10, 0.1)}`
+    return amount(r.value, r.unit, w)
+  }
   if (r.low !== null && r.high !== null) return `${amount(r.low, r.unit, width(r))} to ${amount(r.high, r.unit, width(r))}`
   if (r.low !== null) return `at least ${amount(r.low, r.unit)}`
   return `at most ${amount(r.high ?? 0, r.unit)}`
@@ -120,6 +126,7 @@ export function bounds(r: Reading | null | undefined): string {
   const w = width(r)
   if (r.low !== null && r.high !== null) {
     if (amount(r.low, r.unit, w) === amount(r.high, r.unit, w)) return ''
+    if (/^0(\.0+)? /.test(amount(Math.max(0, r.low), r.unit, w))) return `at most ${amount(r.high, r.unit, w)}`
     return `between ${amount(Math.max(0, r.low), r.unit, w)} and ${amount(r.high, r.unit, w)}`
   }
   if (r.low !== null) return `at least ${amount(r.low, r.unit)}`

@@ -21,7 +21,7 @@ export function middle(text: string, max: number): string {
   const parts = Array.from(segmenter.segment(text), (s) => s.segment)
   if (parts.length <= max) return text
   const keep = Math.max(2, max - 1)
-  const tail = Math.ceil(keep * 0.55)
+  const tail = Math.min(keep - 1, Math.ceil(keep * 0.55))
   return `${parts.slice(0, keep - tail).join('')}…${parts.slice(parts.length - tail).join('')}`
 }
 

@@ -1,0 +1,29 @@
+import { middle } from './visible'
+
+/** Measures text as it will be drawn. */
+export type Measure = (text: string) => number
+
+let context: CanvasRenderingContext2D | null | undefined
+
+/** Measures in a font; where there is no canvas, by the width of an average letter. */
+export function measure(font: string, average: number): Measure {
+  context ??= typeof document === 'undefined' ? null : (document.createElement('canvas').getContext?.('2d') ?? null)
+  return (text) => {
+    if (!context) return text.length * average
+    context.font = font
+    return context.measureText(text).width
+  }
+}
+
+/** The text, with as much of its middle left out as it takes to fit into so many pixels. */
+export function shorten(text: string, px: number, width: Measure): string {
+  if (width(text) <= px) return text
+  let least = 3
+  let most = text.length
+  while (least < most) {
+    const n = Math.ceil((least + most) / 2)
+    if (width(middle(text, n)) <= px) least = n
+    else most = n - 1
+  }
+  return middle(text, least)
+}
