@@ -195,10 +195,10 @@ func (p *Pipeline) once(ctx context.Context) (streamed bool, err error) {
 	if p.state.get().Paused { // Pause came before it could see this run
 		return false, nil
 	}
+	p.show(Reconnecting, "connecting")
 	if err := w.Save(ctx, func(*State) {}); err != nil {
 		return false, err
 	}
-	p.show(Reconnecting, "connecting")
 
 	// The confirmations outlive the run, which ends with one.
 	confirming, stopConfirming := context.WithCancel(context.WithoutCancel(ctx))
@@ -234,9 +234,13 @@ func (p *Pipeline) once(ctx context.Context) (streamed bool, err error) {
 
 // over keeps what the writer knew and lets those go on who wait for the run's end.
 func (p *Pipeline) over(w *Writer) {
+	paused := p.state.get().Paused
 	p.status.set(func(s *probes.SourceProgress) {
 		w.progress(s)
 		s.Pending = time.Time{}
+		if paused {
+			s.State, s.Why = Paused, ""
+		}
 	})
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -46,19 +46,20 @@ type Writer struct {
 
 	records sync.Pool
 
-	mu        sync.Mutex
-	queue     []*transaction // closed and not yet all in the log, by commit
-	spare     []*transaction
-	appended  uint64
-	received  uint64
-	appendAt  time.Time
-	receiveAt time.Time
-	advanced  chan struct{} // cap 1: appended has grown
-	inFlight  atomic.Int64
-	landed    chan struct{} // cap 1: inFlight has become 0
-	confirmMu sync.Mutex
-	confirmed atomic.Uint64
-	confirms  chan struct{} // cap 1: confirmed has grown
+	mu                       sync.Mutex
+	queue                    []*transaction // closed and not yet all in the log, by commit
+	spare                    []*transaction
+	appended                 uint64
+	received                 uint64
+	appendAt                 time.Time
+	receiveAt                time.Time
+	lastCommit, lastAppended time.Time     // of the last transaction that reached the log
+	advanced                 chan struct{} // cap 1: appended has grown
+	inFlight                 atomic.Int64
+	landed                   chan struct{} // cap 1: inFlight has become 0
+	confirmMu                sync.Mutex
+	confirmed                atomic.Uint64
+	confirms                 chan struct{} // cap 1: confirmed has grown
 
 	failMu sync.Mutex
 	failed error
@@ -212,7 +213,9 @@ func (w *Writer) Append(ctx context.Context, t *Topic, r *Record) error {
 	if err := w.log.Append(ctx, &r.out, r.onDone); err != nil {
 		r.release()
 		w.land()
-		w.Fail(err)
+		if ctx.Err() == nil {
+			w.Fail(err)
+		}
 		return err
 	}
 	return nil
@@ -335,8 +338,7 @@ func (w *Writer) settle(t *transaction) {
 		}
 	}
 	if last != nil {
-		at, now := last.at, time.Now()
-		w.status.set(func(p *probes.SourceProgress) { p.LastCommit, p.LastAppended = at, now })
+		w.lastCommit, w.lastAppended = last.at, time.Now()
 	}
 	if n > 0 {
 		w.appendAt = time.Now()
@@ -459,6 +461,9 @@ func (w *Writer) progress(p *probes.SourceProgress) {
 	p.Received, p.ReceivedAt = w.received, w.receiveAt
 	p.Appended, p.AppendedAt = w.appended, w.appendAt
 	p.Confirmed = w.confirmed.Load()
+	if !w.lastAppended.IsZero() {
+		p.LastCommit, p.LastAppended = w.lastCommit, w.lastAppended
+	}
 	p.Pending = time.Time{}
 	if len(w.queue) > 0 {
 		p.Pending = w.queue[0].at

@@ -80,7 +80,7 @@ func (c *catalog) keys(ctx context.Context, q querier, oid uint32, f *facts) err
 		return err
 	}
 	rows, err = q.Query(ctx, `
-		SELECT i.indisprimary, (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a
+		SELECT i.indisprimary, i.indisreplident, (SELECT array_agg(a.attname::text ORDER BY array_position(i.indkey::int2[], a.attnum)) FROM pg_attribute a
 		                        WHERE a.attrelid = i.indrelid AND a.attnum = ANY((i.indkey::int2[])[0:i.indnkeyatts-1]))
 		FROM pg_index i
 		WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
@@ -89,9 +89,12 @@ func (c *catalog) keys(ctx context.Context, q querier, oid uint32, f *facts) err
 	if err != nil {
 		return err
 	}
-	var primary bool
+	var primary, identity bool
 	var columns []string
-	_, err = pgx.ForEachRow(rows, []any{&primary, &columns}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&primary, &identity, &columns}, func() error {
+		if identity {
+			f.identity = slices.Clone(columns)
+		}
 		switch {
 		case primary:
 			f.primary = slices.Clone(columns)
@@ -199,7 +202,7 @@ func (t *table) shape(ctx context.Context, q querier) (shape, error) {
 	sh := shape{oid: t.oid, table: t.Table, identity: t.identity}
 	rows, err := q.Query(ctx, `
 		SELECT a.attname::text, a.atttypid, a.atttypmod,
-		       c.relreplident = 'f' OR EXISTS (SELECT FROM pg_index x WHERE x.indrelid = a.attrelid AND a.attnum = ANY(x.indkey)
+		       c.relreplident = 'f' OR EXISTS (SELECT FROM pg_index x WHERE x.indrelid = a.attrelid AND a.attnum = ANY((x.indkey::int2[])[0:x.indnkeyatts-1])
 		         AND CASE c.relreplident WHEN 'd' THEN x.indisprimary AND x.indimmediate WHEN 'i' THEN x.indisreplident ELSE false END)
 		FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 		WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' ORDER BY a.attnum`, t.oid)

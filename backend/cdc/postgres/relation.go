@@ -35,7 +35,7 @@ type relation struct {
 	topic    *cdc.Topic
 	schemaID []byte
 	columns  []column
-	key      []int  // indexes of the key columns, in table order; empty for none
+	key      []int  // the key columns' places; empty for none
 	where    []byte // of source: ,"schema":…,"table":…
 	outbox   *outbox
 }
@@ -65,8 +65,10 @@ type facts struct {
 	types   map[typeMod]string // as format_type() writes them
 	enums   map[uint32]bool
 	notNull map[string]bool
-	primary []string // columns of the primary key
-	unique  []string // columns of the first unique index on columns that are not null
+	// Columns in the order of their index.
+	primary  []string // of the primary key
+	identity []string // of a replica identity by index
+	unique   []string // of the first unique index on columns that are not null
 }
 
 type typeMod struct {
@@ -74,8 +76,8 @@ type typeMod struct {
 	mod int32
 }
 
-// keyColumns chooses the record key. A replica identity by an index that does not hold the primary key is the key
-// itself: nothing else comes with a delete.
+// keyColumns chooses the record key, in the order of its index. A replica identity by an index that does not hold the
+// primary key is the key itself: nothing else comes with a delete.
 func (s *shape) keyColumns(f facts) []int {
 	var flagged []string
 	for _, c := range s.columns {
@@ -86,23 +88,30 @@ func (s *shape) keyColumns(f facts) []int {
 	names := f.primary
 	switch {
 	case s.identity == 'd' && len(flagged) > 0:
-		// The primary key as it was when the change was made; the catalog's may be newer.
-		names = flagged
+		names = ordered(flagged, f.primary)
 	case s.identity == 'i' && len(flagged) > 0 && !containsAll(flagged, f.primary):
-		names = flagged
+		names = ordered(flagged, f.identity)
 	case len(names) == 0:
 		names = f.unique
 	}
 	var key []int
-	for i, c := range s.columns {
-		if slices.Contains(names, c.name) {
-			key = append(key, i)
+	for _, name := range names {
+		i := slices.IndexFunc(s.columns, func(c shapeColumn) bool { return c.name == name })
+		if i < 0 {
+			return nil // it is not among those sent
 		}
-	}
-	if len(key) != len(names) {
-		return nil // a key column is not among those sent
+		key = append(key, i)
 	}
 	return key
+}
+
+// ordered gives the columns that were the index when the change was made the order that the index has in the catalog,
+// unless that is another by now.
+func ordered(flagged, index []string) []string {
+	if len(flagged) == len(index) && containsAll(flagged, index) {
+		return index
+	}
+	return flagged
 }
 
 // containsAll reports whether all of some are in set, and there are some.

@@ -76,6 +76,7 @@ type streamer struct {
 	conn    net.Conn
 	wire    *wire
 
+	shapes     map[uint32]shape // as last told, and not used yet
 	relations  map[uint32]*relation
 	tables     map[cdc.Table]string
 	row        rowMessage
@@ -117,7 +118,7 @@ func (s *Source) stream(ctx context.Context, w *cdc.Writer, d detail) error {
 	}
 	st := &streamer{
 		s: s, w: w, catalog: s.newCatalog(nil), env: newEnvelope(s.o.Version, s.o.Prefix, s.database), conn: hijacked.Conn, wire: r.wire,
-		relations: map[uint32]*relation{}, tables: map[cdc.Table]string{}, asked: make(chan struct{}, 1),
+		shapes: map[uint32]shape{}, relations: map[uint32]*relation{}, tables: map[cdc.Table]string{}, asked: make(chan struct{}, 1),
 	}
 	for t, topic := range d.topics(s) {
 		st.tables[t] = topic
@@ -166,6 +167,7 @@ func (st *streamer) run(ctx context.Context, d detail, timeout time.Duration) er
 	if timeout > 0 {
 		every = min(every, timeout/4)
 	}
+	st.env.at(time.Now().UnixMicro())
 	st.wire.wait = func() error {
 		st.env.at(time.Now().UnixMicro())
 		if err := st.conn.SetReadDeadline(time.Now().Add(silence)); err != nil {
@@ -373,23 +375,24 @@ func (st *streamer) message(ctx context.Context, lsn uint64, kind byte, b []byte
 			return malformed(kind)
 		}
 		st.open = false
-		st.lastCommit = m.commit
+		st.lastCommit = m.end
 		st.w.Commit(m.end)
 	case 'R':
 		sh, ok := readRelation(b)
 		if !ok {
 			return malformed(kind)
 		}
-		return st.relation(ctx, sh)
+		// Partitions are told of, too, though their rows come as the table's above: what is used is prepared, no more.
+		st.shapes[sh.oid] = sh
 	case 'T':
 		var ok bool
 		if st.truncated, ok = readTruncate(b, st.truncated[:0]); !ok || !st.open {
 			return malformed(kind)
 		}
 		for _, oid := range st.truncated {
-			r := st.relations[oid]
-			if r == nil {
-				return malformed(kind)
+			r, err := st.relation(ctx, oid)
+			if err != nil {
+				return err
 			}
 			if err := st.s.truncate(ctx, st.w, st.env, r, lsn); err != nil {
 				return err
@@ -410,8 +413,11 @@ func (st *streamer) message(ctx context.Context, lsn uint64, kind byte, b []byte
 
 func (st *streamer) change(ctx context.Context, kind byte, lsn uint64) error {
 	m := &st.row
-	r := st.relations[m.relation]
-	if r == nil || m.hasNew == (kind == 'D') || m.hasOld && kind == 'I' || !m.hasOld && kind == 'D' {
+	r, err := st.relation(ctx, m.relation)
+	if err != nil {
+		return err
+	}
+	if m.hasNew == (kind == 'D') || m.hasOld && kind == 'I' || !m.hasOld && kind == 'D' {
 		return malformed(kind)
 	}
 	var before, after *tuple
@@ -437,16 +443,24 @@ func (st *streamer) change(ctx context.Context, kind byte, lsn uint64) error {
 	return st.s.change(ctx, st.w, st.env, r, op, before, after, lsn)
 }
 
-// relation takes a table's columns as they are from here on.
-func (st *streamer) relation(ctx context.Context, sh shape) error {
+// relation returns a table's encoder, prepared where the table's columns were told anew.
+func (st *streamer) relation(ctx context.Context, oid uint32) (*relation, error) {
+	sh, told := st.shapes[oid]
+	if !told {
+		if r := st.relations[oid]; r != nil {
+			return r, nil
+		}
+		return nil, malformed('R')
+	}
 	r, err := st.s.newRelation(ctx, st.w, st.catalog, sh)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	st.relations[sh.oid] = r
+	delete(st.shapes, oid)
+	st.relations[oid] = r
 	if st.tables[sh.table] != r.topic.Name {
 		st.tables[sh.table] = r.topic.Name
 		st.w.SetTables(st.tables)
 	}
-	return nil
+	return r, nil
 }

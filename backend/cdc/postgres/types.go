@@ -134,7 +134,7 @@ func (c typeCache) encoder(values *codec, oid uint32, mod int32) (encode encoder
 		if mod == 1 {
 			return encodeBit, nullText
 		}
-		return values.bits, placeholderBytes
+		return values.bits, nullText
 	}
 	if t.Kind == "b" && t.Name == "hstore" {
 		return values.hstore, placeholderHstore
