@@ -488,3 +488,50 @@ func TestALockedClusterIsNotWritten(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A real broker that stops in the middle of the work loses and repeats nothing.
+func TestBrokerGoesAndComes(t *testing.T) {
+	if os.Getenv("FRESHET_PROOF") == "" {
+		t.Skip("FRESHET_PROOF=1 runs it on a real Kafka")
+	}
+	k := testkit.Kafka(t)
+	c := cluster(t, k.Broker)
+	w := open(t, newSink(t, sink.Options{Cluster: c}), shard)
+	next := int64(0)
+	for round := range 3 {
+		for range 20 {
+			recs := []stream.Record{record(0, next, "a"), record(1, next+1, "b"), record(2, next+2, "c")}
+			if round > 0 && next%30 == 0 && k.Running() {
+				k.Kill()
+				k.Start()
+			}
+			for deadline := time.Now().Add(time.Minute); ; {
+				out, err := w.Write(context60(t), batch(recs...))
+				if err == nil {
+					if out.Applied != 3 {
+						t.Fatalf("got %+v", out)
+					}
+					break
+				}
+				if !fault.Is(err, fault.Unavailable) || time.Now().After(deadline) {
+					t.Fatal(err)
+				}
+			}
+			next += 3
+		}
+	}
+	var offsets []int64
+	for _, r := range committed(t, c, "copy") {
+		n, err := strconv.ParseInt(string(r.Key), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		offsets = append(offsets, n)
+	}
+	slices.Sort(offsets)
+	for i := range next {
+		if int64(len(offsets)) != next || offsets[i] != i {
+			t.Fatalf("%d records written, %d are there", next, len(offsets))
+		}
+	}
+}

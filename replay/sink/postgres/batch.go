@@ -433,6 +433,7 @@ func unavailableOf(rec *stream.Record) (names []string, captured bool, reason st
 
 const (
 	placeholderBase64 = "X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="
+	placeholderHstore = `{"` + stream.UnavailableText + `":"` + stream.UnavailableText + `"}`
 	placeholderUUID   = "b68a35a7-17ad-35b3-af2a-ae46edb4545a"
 )
 
@@ -440,7 +441,8 @@ const (
 func isPlaceholder(t pgType, v *stream.Value) bool {
 	switch v.Kind {
 	case stream.String:
-		return v.Text == stream.UnavailableText || v.Text == placeholderBase64 && (t.name == "bytea" || t.name == "numeric")
+		return v.Text == stream.UnavailableText || v.Text == placeholderHstore ||
+			v.Text == placeholderBase64 && (t.name == "bytea" || t.name == "numeric")
 	case stream.List:
 		switch len(v.List) {
 		case 1:
