@@ -103,7 +103,8 @@ type Connectors struct {
 	o   ConnectorOptions
 	log *slog.Logger
 
-	changing sync.Mutex // one change of the set at a time
+	changing sync.Mutex    // one change of the set at a time
+	loaded   chan struct{} // closed when Serve knows the stored ones
 
 	mu      sync.Mutex
 	serving context.Context // nil while not serving
@@ -134,10 +135,22 @@ func NewConnectors(o ConnectorOptions) (*Connectors, error) {
 	if o.Grace <= 0 {
 		o.Grace = 10 * time.Second
 	}
-	return &Connectors{o: o, log: o.Log.With("part", "connectors"), all: map[string]*connector{}}, nil
+	return &Connectors{o: o, log: o.Log.With("part", "connectors"), loaded: make(chan struct{}), all: map[string]*connector{}}, nil
+}
+
+// change waits until Serve has begun and then for its turn to change the set; done ends the turn.
+func (cs *Connectors) change(ctx context.Context) (done func(), err error) {
+	select {
+	case <-cs.loaded:
+		cs.changing.Lock()
+		return cs.changing.Unlock, nil
+	case <-ctx.Done():
+		return nil, fault.Wrap(fault.Timeout, "change the connectors", ctx.Err(), "try again")
+	}
 }
 
 // Serve runs the stored connectors, and those that are made meanwhile, until ctx ends. Batches under way are finished.
+// It is called once; what changes connectors waits for it.
 func (cs *Connectors) Serve(ctx context.Context) error {
 	cs.changing.Lock()
 	stored, err := cs.o.Store.Connectors(ctx)
@@ -148,6 +161,7 @@ func (cs *Connectors) Serve(ctx context.Context) error {
 		for _, def := range stored {
 			cs.start(def)
 		}
+		close(cs.loaded)
 	}
 	cs.changing.Unlock()
 	if err != nil {
@@ -203,8 +217,11 @@ func (cs *Connectors) find(name string) (*connector, error) {
 
 // Create makes a connector. Where each partition begins is resolved and stored first, so that "latest" means now.
 func (cs *Connectors) Create(ctx context.Context, def Connector) error {
-	cs.changing.Lock()
-	defer cs.changing.Unlock()
+	done, err := cs.change(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	op := "feed sink " + def.Name
 	if def.OnRefuse == "" {
 		def.OnRefuse = OnErrorDLQ
@@ -284,8 +301,11 @@ func begin(def *Connector, topics []stream.Topic, known map[stream.TopicPartitio
 
 // Delete ends a connector. What it has written stays; made again under its name, it goes on where the sink says.
 func (cs *Connectors) Delete(ctx context.Context, name string) error {
-	cs.changing.Lock()
-	defer cs.changing.Unlock()
+	done, err := cs.change(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	c, err := cs.find(name)
 	if err != nil {
 		return err
@@ -330,8 +350,11 @@ func (cs *Connectors) AcceptGap(ctx context.Context, actor, name string) error {
 }
 
 func (cs *Connectors) set(ctx context.Context, name string, change func(*Connector)) error {
-	cs.changing.Lock()
-	defer cs.changing.Unlock()
+	done, err := cs.change(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	c, err := cs.find(name)
 	if err != nil {
 		return err

@@ -29,13 +29,13 @@ const (
 // jobMoves is the state machine: every move that may be made, and no other. A process that starts on a job whose owner
 // died goes through PREFLIGHT again, hence the moves back to it.
 var jobMoves = map[JobState][]JobState{
-	JobCreated:    {JobPreflight, JobCancelled},
+	JobCreated:    {JobPreflight, JobPaused, JobCancelled},
 	JobPreflight:  {JobPreflight, JobRunning, JobBlocked, JobFailed, JobPaused, JobCancelling, JobFenced},
 	JobRunning:    {JobPreflight, JobPausing, JobBlocked, JobCancelling, JobDraining, JobFenced, JobFailed},
 	JobPausing:    {JobPaused, JobPreflight, JobCancelling, JobBlocked, JobFenced, JobDraining, JobFailed},
 	JobPaused:     {JobPreflight, JobCancelling},
 	JobBlocked:    {JobPreflight, JobPaused, JobCancelling, JobFenced, JobFailed},
-	JobDraining:   {JobPreflight, JobVerifying, JobCancelling, JobFenced},
+	JobDraining:   {JobPreflight, JobVerifying, JobBlocked, JobCancelling, JobFenced},
 	JobVerifying:  {JobPreflight, JobCompleted, JobBlocked, JobCancelling, JobFenced},
 	JobCancelling: {JobCancelled, JobFenced},
 	JobFenced:     {JobPreflight, JobCancelling},

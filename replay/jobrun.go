@@ -352,6 +352,12 @@ func (r *jobRun) haltLocked() {
 	}
 }
 
+func (r *jobRun) isHalted() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.halted
+}
+
 // attempt runs the job once: preflight, shards, verification. nil means COMPLETED.
 func (r *jobRun) attempt(ctx context.Context) error {
 	r.mu.Lock()
@@ -499,19 +505,23 @@ func (r *jobRun) shards(ctx context.Context, source Source, sink Sink, shape *sh
 		select {
 		case free <- struct{}{}:
 		case <-r.halt:
+		}
+		if r.isHalted() {
 			errs[i] = errStopped
 			continue
 		}
 		wait.Go(func() {
 			defer func() { <-free; ended <- struct{}{} }()
 			errs[i] = r.shard(ctx, i, source, sink, shape)
-			if errs[i] != nil && errs[i] != errStopped {
-				if _, _, fenced := verdict(errs[i]); stopAll || fenced {
-					r.mu.Lock()
-					r.haltLocked()
-					r.mu.Unlock()
-				}
+			if errs[i] == nil || errs[i] == errStopped {
+				return
 			}
+			_, _, fenced := verdict(errs[i])
+			r.mu.Lock()
+			if stopAll || fenced || r.canary > 0 {
+				r.haltLocked()
+			}
+			r.mu.Unlock()
 		})
 	}
 	wait.Wait()

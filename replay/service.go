@@ -168,37 +168,44 @@ func (s *Service) adopt(ctx context.Context) error {
 		return err
 	}
 	for _, j := range jobs {
-		if !j.State.Active() && !(j.State == JobBlocked && j.Blocked.Resumes()) {
+		if !s.adoptable(j) {
 			continue
 		}
-		s.mu.Lock()
-		_, here := s.running[j.ID]
-		s.mu.Unlock()
-		dead := s.o.Dead != nil && s.o.Dead(j.Holder)
-		if here || j.Holder != "" && !dead && time.Now().Before(j.LeaseUntil) {
-			continue
-		}
-		if _, err := s.launch(ctx, j, "system", dead); err != nil && !fault.Is(err, fault.Conflict) {
+		if _, err := s.launch(ctx, j.ID, "system", s.dead(j), s.adoptable); err != nil && !fault.Is(err, fault.Conflict) {
 			return err
 		}
 	}
 	return nil
 }
 
-// launch takes the job's lease and runs it.
-func (s *Service) launch(ctx context.Context, j Job, actor string, takeOver bool) (Job, error) {
+func (s *Service) dead(j Job) bool { return s.o.Dead != nil && s.o.Dead(j.Holder) }
+
+// adoptable reports whether a job is to run and no living process has it.
+func (s *Service) adoptable(j Job) bool {
+	if !j.State.Active() && !(j.State == JobBlocked && j.Blocked.Resumes()) {
+		return false
+	}
+	return j.Holder == "" || s.dead(j) || !time.Now().Before(j.LeaseUntil)
+}
+
+// launch takes the job's lease and runs it, where may, if there is one, still holds of it.
+func (s *Service) launch(ctx context.Context, id, actor string, takeOver bool, may func(Job) bool) (Job, error) {
 	select {
 	case <-s.served:
 	case <-ctx.Done():
-		return j, fault.Wrap(fault.Timeout, "run job "+j.ID, ctx.Err(), "")
+		return Job{}, fault.Wrap(fault.Timeout, "run job "+id, ctx.Err(), "")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.serving {
-		return j, nil // the next process takes it up
-	}
-	if r, ok := s.running[j.ID]; ok {
+	if r, ok := s.running[id]; ok {
 		return r.snapshot(), nil
+	}
+	j, err := s.o.Ledger.Job(ctx, id)
+	if err != nil {
+		return j, err
+	}
+	if !s.serving || may != nil && !may(j) {
+		return j, nil // where the service ends, the next process takes it up
 	}
 	ranges := make([]map[string]string, len(j.Shards))
 	for i, sh := range j.Shards {
@@ -207,7 +214,7 @@ func (s *Service) launch(ctx context.Context, j Job, actor string, takeOver bool
 	next := j
 	next.Epoch++
 	e := jobEntry(&next, auditlog.Intent, "replay.execute", actor, map[string]any{"ranges": ranges, "take_over": takeOver, "sink": j.Sink})
-	j, err := s.o.Ledger.TakeJob(ctx, j.ID, s.o.Holder, s.o.Lease, takeOver, e)
+	j, err = s.o.Ledger.TakeJob(ctx, j.ID, s.o.Holder, s.o.Lease, takeOver, e)
 	if err != nil {
 		return j, err
 	}
@@ -280,7 +287,7 @@ func (s *Service) run(ctx context.Context, actor, ref string, takeOver bool) (Jo
 	if err := s.o.Ledger.CreateJob(ctx, stored.State, job, e); err != nil {
 		return Job{}, err
 	}
-	return s.launch(ctx, job, actor, false)
+	return s.launch(ctx, job.ID, actor, false, nil)
 }
 
 // runAgain answers a second Run of one plan.
@@ -499,7 +506,7 @@ func (s *Service) resume(ctx context.Context, actor, id string, how Resume) (Job
 	if err := s.o.Ledger.UpdateJob(ctx, j, e); err != nil {
 		return j, err
 	}
-	return s.launch(ctx, j, actor, how.TakeOver)
+	return s.launch(ctx, j.ID, actor, how.TakeOver, nil)
 }
 
 func (s *Service) resumeHere(ctx context.Context, actor string, r *jobRun, how Resume) (Job, error) {
