@@ -52,6 +52,8 @@ func (a *App) startDemo(ctx context.Context) error {
 	}
 	a.world = w
 	a.onStop("demo database", w.Stop)
+	// They end after the sinks: a request that the endpoint has is answered.
+	a.onStop("demo processes", w.StopChildren)
 	a.o.Progress("starting a private PostgreSQL")
 	if err := w.StartPostgres(ctx); err != nil {
 		return err
@@ -101,7 +103,6 @@ func (a *App) wireDemo(ctx context.Context) error {
 	if a.world == nil {
 		return nil
 	}
-	a.onStop("demo processes", a.world.StopChildren)
 	ctx = auth.With(ctx, auth.Person{ID: "demo", Local: true})
 	if _, err := a.cdc.Pipeline(demoSource); fault.Is(err, fault.NotFound) {
 		a.o.Progress("capturing the shop")

@@ -94,11 +94,6 @@ func (h *history) reader() tlog.HashReader {
 	})
 }
 
-func (h *history) stored(seq int) []tlog.Hash {
-	from, to := tlog.StoredHashIndex(0, int64(seq)), tlog.StoredHashIndex(0, int64(seq)+1)
-	return h.hashes[min(int(from), len(h.hashes)):min(int(to), len(h.hashes))]
-}
-
 func (h *history) export() auditlog.Export {
 	return auditlog.Export{Origin: origin, Keys: []string{h.key}, Notes: h.notes, Size: uint64(len(h.leaves)), Hashes: h.reader(),
 		Leaves: func(yield func([]byte) error) error {

@@ -38,13 +38,11 @@ type Pipeline struct {
 	state  *keeper
 	status *status
 
-	mu      sync.Mutex
-	writer  *Writer
-	cancel  context.CancelCauseFunc // of the run, nil between runs
-	running bool                    // Run is in
-	stopped bool                    // waits for a person
-	wake    chan struct{}           // closed and made anew when a person decides
-	idle    chan struct{}           // closed while no run is on
+	mu     sync.Mutex
+	writer *Writer
+	cancel context.CancelCauseFunc // of the run, nil between runs
+	wake   chan struct{}           // closed and made anew when a person decides
+	idle   chan struct{}           // closed while no run is on
 }
 
 type pausedError struct{}

@@ -155,29 +155,6 @@ func epochDay(year, month, day int64) int64 {
 	return era*146097 + yearOfEra*365 + yearOfEra/4 - yearOfEra/100 + dayOfYear - 719468
 }
 
-// civil is epochDay's inverse.
-func civil(days int64) (year, month, day int64) {
-	days += 719468
-	era := days / 146097
-	if days < 0 {
-		era = (days - 146096) / 146097
-	}
-	dayOfEra := days - era*146097
-	yearOfEra := (dayOfEra - dayOfEra/1460 + dayOfEra/36524 - dayOfEra/146096) / 365
-	dayOfYear := dayOfEra - (365*yearOfEra + yearOfEra/4 - yearOfEra/100)
-	shifted := (5*dayOfYear + 2) / 153
-	day = dayOfYear - (153*shifted+2)/5 + 1
-	month = shifted + 3
-	if month > 12 {
-		month -= 12
-	}
-	year = yearOfEra + era*400
-	if month <= 2 {
-		year++
-	}
-	return year, month, day
-}
-
 func encodeDate(dst, text []byte) ([]byte, bool) {
 	switch string(text) {
 	case "infinity":

@@ -61,12 +61,6 @@ func (w *wire) next() (kind byte, body []byte, err error) {
 	return message[0], message[headerSize:], nil
 }
 
-// buffered reports whether a whole message is there without another read.
-func (w *wire) buffered() bool {
-	have := w.end - w.start
-	return have >= headerSize && have > int(binary.BigEndian.Uint32(w.buf[w.start+1:]))
-}
-
 // peek returns the size of the message at the start.
 func (w *wire) peek() (int, error) {
 	if err := w.fill(headerSize); err != nil {

@@ -163,9 +163,9 @@ func TestDeadlocksAreTriedAgain(t *testing.T) {
 	}
 	// The writer holds row 1 and waits for row 2. One of the two is the victim.
 	if _, err := tx.Exec(ctx, "UPDATE orders SET name = 'x' WHERE id = 1"); err == nil {
-		err = tx.Commit(ctx)
+		_ = tx.Commit(ctx)
 	} else {
-		err = tx.Rollback(ctx)
+		_ = tx.Rollback(ctx)
 	}
 	if err := <-done; err != nil {
 		t.Fatal(err)
