@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -11,6 +12,8 @@ import (
 	"freshet/backend/fault"
 	"freshet/backend/stream"
 )
+
+var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
 
 // CreateTopic makes a topic with as many replicas as the brokers hold right; fault.Exists where there is one.
 func (c *Cluster) CreateTopic(ctx context.Context, name string, partitions int32, config map[string]string) error {
@@ -25,6 +28,9 @@ func (c *Cluster) createTopic(ctx context.Context, cl *kgo.Client, gate *Gate, n
 	op := "create topic " + name
 	if err := gate.Allows(Create); err != nil {
 		return err
+	}
+	if !topicName.MatchString(name) || name == "." || name == ".." {
+		return fault.New(fault.Invalid, op, "use letters, digits, dots, underscores and hyphens, at most 249", "Kafka knows no topics of such a name")
 	}
 	if partitions < 1 {
 		return fault.New(fault.Invalid, op, "give it at least one", "%d partitions", partitions)

@@ -3,7 +3,6 @@ package kafka
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -336,7 +335,7 @@ func (c *Cluster) listGroups(ctx context.Context, cl *kgo.Client) (map[string]*s
 const chunk = 500
 
 // describeGroups fills state and members, by protocol. What a broker does not tell of a group's protocol is found by
-// trying.
+// trying: a broker may describe a group of a newer protocol as a classic one without members.
 func (c *Cluster) describeGroups(ctx context.Context, cl *kgo.Client, groups map[string]*stream.Group) {
 	adm := kadm.NewClient(cl)
 	byProtocol := func(protocols ...string) []string {
@@ -350,18 +349,60 @@ func (c *Cluster) describeGroups(ctx context.Context, cl *kgo.Client, groups map
 		return names
 	}
 	// each asks in chunks; answered says which groups a broker said something of. Of the others err tells.
-	each := func(names []string, ask func(names []string, answered map[string]bool) error) {
+	each := func(names []string, last bool, ask func(names []string, answered map[string]bool) error) {
 		for part := range slices.Chunk(names, chunk) {
 			answered := make(map[string]bool, len(part))
 			err := ask(part, answered)
 			for _, n := range part {
-				if err != nil && !answered[n] && groups[n].Protocol != "?" {
+				if err != nil && !answered[n] && (groups[n].Protocol != "?" || last) {
 					groups[n].Err = cmp.Or(groups[n].Err, c.explain("describe group "+n, err))
 				}
 			}
 		}
 	}
-	each(byProtocol(classic, "?"), func(names []string, answered map[string]bool) error {
+	each(byProtocol(consumer, "?"), false, func(names []string, answered map[string]bool) error {
+		ds, err := adm.DescribeConsumerGroups(ctx, names...)
+		for _, d := range ds {
+			g := groups[d.Group]
+			if g == nil || g.Protocol == "?" && d.Err != nil {
+				continue
+			}
+			answered[d.Group] = true
+			if d.Err != nil {
+				g.Err = c.explain("describe group "+d.Group, d.Err)
+				continue
+			}
+			g.State, g.Protocol, g.Coordinator = d.State, consumer, d.Coordinator.NodeID
+			for _, m := range d.Members {
+				member := stream.Member{ID: m.MemberID, ClientID: m.ClientID, Host: m.ClientHost, InstanceID: deref(m.InstanceID)}
+				member.Assigned = partitionsOf(m.Assignment)
+				g.Members = append(g.Members, member)
+			}
+		}
+		return err
+	})
+	each(byProtocol(share, "?"), false, func(names []string, answered map[string]bool) error {
+		ds, err := adm.DescribeShareGroups(ctx, names...)
+		for _, d := range ds {
+			g := groups[d.GroupID]
+			if g == nil || g.Protocol == "?" && d.Err != nil {
+				continue
+			}
+			answered[d.GroupID] = true
+			if d.Err != nil {
+				g.Err = c.explain("describe group "+d.GroupID, d.Err)
+				continue
+			}
+			g.State, g.Protocol, g.Coordinator = d.GroupState, share, d.Coordinator.NodeID
+			for _, m := range d.Members {
+				member := stream.Member{ID: m.MemberID, ClientID: m.ClientID, Host: m.ClientHost}
+				member.Assigned = partitionsOf(m.Assignment)
+				g.Members = append(g.Members, member)
+			}
+		}
+		return err
+	})
+	each(byProtocol(classic, "?"), true, func(names []string, answered map[string]bool) error {
 		ds, err := adm.DescribeGroups(ctx, names...)
 		for _, d := range ds {
 			g := groups[d.Group]
@@ -369,9 +410,6 @@ func (c *Cluster) describeGroups(ctx context.Context, cl *kgo.Client, groups map
 				continue
 			}
 			answered[d.Group] = true
-			if g.Protocol == "?" && (errors.Is(d.Err, kerr.GroupIDNotFound) || d.Err == nil && d.State == "Dead") {
-				continue
-			}
 			if d.Err != nil {
 				g.Err = c.explain("describe group "+d.Group, d.Err)
 				continue
@@ -394,52 +432,6 @@ func (c *Cluster) describeGroups(ctx context.Context, cl *kgo.Client, groups map
 		}
 		return err
 	})
-	each(byProtocol(consumer, "?"), func(names []string, answered map[string]bool) error {
-		ds, err := adm.DescribeConsumerGroups(ctx, names...)
-		for _, d := range ds {
-			g := groups[d.Group]
-			if g == nil || g.Protocol == "?" && d.Err != nil {
-				continue
-			}
-			answered[d.Group] = true
-			if d.Err != nil {
-				g.Err = c.explain("describe group "+d.Group, d.Err)
-				continue
-			}
-			g.State, g.Protocol, g.Coordinator = d.State, consumer, d.Coordinator.NodeID
-			for _, m := range d.Members {
-				member := stream.Member{ID: m.MemberID, ClientID: m.ClientID, Host: m.ClientHost, InstanceID: deref(m.InstanceID)}
-				member.Assigned = partitionsOf(m.Assignment)
-				g.Members = append(g.Members, member)
-			}
-		}
-		return err
-	})
-	each(byProtocol(share, "?"), func(names []string, answered map[string]bool) error {
-		ds, err := adm.DescribeShareGroups(ctx, names...)
-		for _, d := range ds {
-			g := groups[d.GroupID]
-			if g == nil || g.Protocol == "?" && d.Err != nil {
-				continue
-			}
-			answered[d.GroupID] = true
-			if d.Err != nil {
-				g.Err = c.explain("describe group "+d.GroupID, d.Err)
-				continue
-			}
-			g.State, g.Protocol, g.Coordinator = d.GroupState, share, d.Coordinator.NodeID
-			for _, m := range d.Members {
-				member := stream.Member{ID: m.MemberID, ClientID: m.ClientID, Host: m.ClientHost}
-				member.Assigned = partitionsOf(m.Assignment)
-				g.Members = append(g.Members, member)
-			}
-		}
-		return err
-	})
-	for _, n := range byProtocol("?") {
-		groups[n].Protocol = classic
-		groups[n].State = cmp.Or(groups[n].State, "Dead")
-	}
 }
 
 func partitionsOf(set kadm.TopicsSet) []stream.TopicPartition {

@@ -27,7 +27,7 @@ func (c *Cluster) explain(op string, err error) error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fault.Wrap(fault.Timeout, op, err, "")
-	case errors.Is(err, context.Canceled), errors.Is(err, kgo.ErrClientClosed):
+	case errors.Is(err, context.Canceled), errors.Is(err, kgo.ErrClientClosed), errors.Is(err, kgo.ErrAborting):
 		return fault.Wrap(fault.Interrupted, op, err, "")
 	}
 	var ke *kerr.Error

@@ -330,7 +330,8 @@ func namedVersions() *kversion.Versions {
 // gatedConn is a connection that only sends what its gate allows. kgo writes whole requests.
 type gatedConn struct {
 	net.Conn
-	gate *Gate
+	gate    *Gate
+	refused *refusals
 }
 
 func (c *gatedConn) Write(b []byte) (int, error) {
@@ -342,7 +343,11 @@ func (c *gatedConn) Write(b []byte) (int, error) {
 		if n > len(rest)-4 {
 			return 0, errPartial
 		}
-		if err := c.gate.check(rest[4 : 4+n]); err != nil {
+		frame := rest[4 : 4+n]
+		if err := c.gate.check(frame); err != nil {
+			if h, _ := wire.ParseHeader(frame); h.Key == wire.Produce || h.Key == wire.InitProducerID {
+				c.refused.produce()
+			}
 			return 0, err
 		}
 		rest = rest[4+n:]

@@ -15,6 +15,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -70,7 +71,8 @@ type Cluster struct {
 	ask     *kgo.Client // everything but the fetches of readers
 	readers map[*Reader]struct{}
 	logs    map[*Log]struct{}
-	lanes   [2]*lane          // of readers' fetches, made when there is one
+	lanes   [2]*lane // of readers' fetches, made when there is one
+	aborts  sync.WaitGroup
 	groups  map[string]string // seen at the last listing, with their protocols
 }
 
@@ -130,6 +132,7 @@ func (c *Cluster) Close() {
 	if ask != nil {
 		ask.Close()
 	}
+	c.aborts.Wait()
 }
 
 var errClosed = fault.New(fault.Interrupted, "use cluster", "", "the cluster was closed")
@@ -180,12 +183,13 @@ const (
 
 // newClient is the only place in the project that makes a Kafka client.
 func (c *Cluster) newClient(gate *Gate, opts ...kgo.Opt) (*kgo.Client, error) {
+	r := &refusals{c: c}
 	base := []kgo.Opt{
 		kgo.SeedBrokers(c.o.Brokers...),
 		kgo.ClientID("freshet/" + c.o.Version),
 		kgo.SoftwareNameAndVersion("freshet", strings.ReplaceAll(c.o.Version, "+", "-")),
 		kgo.DisableClientMetrics(),
-		kgo.Dialer(c.dialer(gate)),
+		kgo.Dialer(c.dialer(gate, r)),
 		kgo.BrokerMaxReadBytes(maxRead),
 		kgo.MaxDecompressBatchBytes(maxDecompressed),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
@@ -204,11 +208,33 @@ func (c *Cluster) newClient(gate *Gate, opts ...kgo.Opt) (*kgo.Client, error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Invalid, "open cluster "+c.o.Name, err, "")
 	}
+	r.client.Store(cl)
 	return cl, nil
 }
 
+// refusals ends what a client would try for ever: to kgo a request that does not leave is a connection that broke, and
+// a record's place in the partition is kept until it does.
+type refusals struct {
+	c        *Cluster
+	client   atomic.Pointer[kgo.Client]
+	aborting atomic.Bool
+}
+
+// produce fails the records that the client holds, with kgo.ErrAborting. What was on its way to a broker before may have
+// arrived; a transaction's producer is of no use after it.
+func (r *refusals) produce() {
+	cl := r.client.Load()
+	if cl == nil || !r.aborting.CompareAndSwap(false, true) {
+		return
+	}
+	r.c.aborts.Go(func() { // the refused write holds locks of the client
+		cl.UnsafeAbortBufferedRecords()
+		r.aborting.Store(false)
+	})
+}
+
 // dialer connects, with TLS where it is set, and puts the gate on the connection.
-func (c *Cluster) dialer(gate *Gate) func(ctx context.Context, network, address string) (net.Conn, error) {
+func (c *Cluster) dialer(gate *Gate, r *refusals) func(ctx context.Context, network, address string) (net.Conn, error) {
 	dial := c.o.Dial
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
@@ -223,7 +249,7 @@ func (c *Cluster) dialer(gate *Gate) func(ctx context.Context, network, address 
 				return nil, err
 			}
 		}
-		return &gatedConn{Conn: conn, gate: gate}, nil
+		return &gatedConn{Conn: conn, gate: gate, refused: r}, nil
 	}
 }
 

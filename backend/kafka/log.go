@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -155,6 +156,9 @@ func landed(r *kgo.Record, err error) {
 	e := r.Context.(*entry)
 	l, done := e.log, e.done
 	if err != nil {
+		if errors.Is(err, kgo.ErrAborting) { // it was let go of since the cluster is locked
+			err = cmp.Or(l.gate.Allows(Produce), err)
+		}
 		err = l.c.explain(fmt.Sprintf("append to %s/%d", r.Topic, r.Partition), err)
 	}
 	e.rec, e.done = kgo.Record{}, nil
