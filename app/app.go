@@ -131,7 +131,16 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 		return a, err
 	}
 	a.clusterDocs, a.sinkDocs, a.dsns = store.DocsOf[clusterDoc](a.store, "cluster"), store.DocsOf[sinkDoc](a.store, "sink"), store.DocsOf[dsnDoc](a.store, "dsn")
-	//HISTORY
+	var limit config.HistoryLimit
+	if o.Config != nil {
+		limit = o.Config.History
+	}
+	history, err := store.OpenHistory(filepath.Join(o.DataDir, "history"), store.HistoryOptions{Days: limit.Days, Bytes: limit.Bytes, Log: a.log})
+	if err != nil {
+		return a, err
+	}
+	a.history = history
+	a.onStop("history", func(context.Context) error { return history.Close() })
 
 	a.cdc = cdc.NewManager(cdc.ManagerOptions{Store: captureStore{store.DocsOf[cdc.Stored](a.store, "capture")}, Open: a.openSource, Logger: a.log})
 	key, err := a.approvalKey(ctx)
