@@ -203,9 +203,12 @@ func (r *jobRun) run(ctx context.Context) {
 	var keeper sync.WaitGroup
 	keeper.Go(func() { r.keep(keeping) })
 	for n := 0; ; n++ {
-		again := r.round(ctx, n)
-		if !again {
+		seen := r.counts().Seen
+		if !r.round(ctx, n) {
 			break
+		}
+		if r.counts().Seen > seen {
+			n = 0
 		}
 	}
 	stopKeeping()
@@ -288,13 +291,37 @@ func (r *jobRun) blocked(ctx context.Context, err error, n int) (again bool) {
 		r.report(r.close(ctx, "failed"))
 		return false
 	}
-	wait := min(resumeFirst<<min(n, 8), resumeLast)
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	select { // a wish is served by the next round
-	case <-t.C:
-	case <-r.wake:
-	case <-r.stop:
+	for ; ; n++ {
+		t := time.NewTimer(min(resumeFirst<<min(n, 8), resumeLast))
+		select {
+		case <-t.C:
+		case <-r.wake:
+			t.Stop()
+			return true
+		case <-r.stop: // the next round serves the wish
+			t.Stop()
+			return true
+		}
+		if r.passed(b) {
+			return true
+		}
+	}
+}
+
+// passed looks whether what blocked the job is gone, without a word in the history.
+func (r *jobRun) passed(b Blocker) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	defer stopWith(ctx, r.stop, cancel)()
+	switch b {
+	case BlockSinkDown:
+		return r.s.testSink(ctx, r.job.Sink) == nil
+	case BlockSourceDown:
+		c, err := r.s.o.Clusters.Cluster(ctx, r.job.Cluster)
+		if err == nil {
+			_, err = c.Source.Topic(ctx, r.job.Topic)
+		}
+		return err == nil
 	}
 	return true
 }
