@@ -130,6 +130,9 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 	if err := markKind(o.DataDir, o.Demo != nil); err != nil {
 		return a, err
 	}
+	if err := a.recallEvents(ctx); err != nil {
+		return a, err
+	}
 	a.clusterDocs, a.sinkDocs, a.dsns = store.DocsOf[clusterDoc](a.store, "cluster"), store.DocsOf[sinkDoc](a.store, "sink"), store.DocsOf[dsnDoc](a.store, "dsn")
 	var limit config.HistoryLimit
 	if o.Config != nil {

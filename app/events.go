@@ -1,10 +1,13 @@
 package app
 
 import (
+	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"freshet/backend/api"
+	"freshet/backend/auditlog"
 )
 
 // keptEvents bounds what the map's strip of events goes back to.
@@ -34,4 +37,22 @@ func (a *App) recentEvents() []api.MapEvent {
 		return nil
 	}
 	return slices.Clone(a.events[i:])
+}
+
+// recallEvents shows what the history tells of the last hour, so that a restart does not wipe the strip clean.
+func (a *App) recallEvents(ctx context.Context) error {
+	page, err := a.store.Ledger().Entries(ctx, auditlog.Filter{Since: time.Now().Add(-time.Hour), Phase: auditlog.Result, Limit: keptEvents})
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, e := range slices.Backward(page.Items) {
+		kind := "audit"
+		if strings.HasPrefix(e.Action, "demo.fault.") {
+			kind = "fault"
+		}
+		a.events = append(a.events, api.MapEvent{At: api.Time(e.At), Kind: kind, Text: e.Action + " " + e.Subject, Ref: e.Subject, Seq: api.ID(e.Seq)})
+	}
+	return nil
 }
