@@ -114,7 +114,7 @@ describe('the answer', () => {
       now,
     )
     expect(a.first).toBe('warehouse does not answer.')
-    expect(a.details.map((d) => d.text)).toEqual(['Connection refused', '1 path depends on it', 'orders → warehouse is 5 min behind'])
+    expect(a.details.map((d) => d.text)).toEqual(['1 path depends on it', 'orders → warehouse is 5 min behind', 'connection refused'])
   })
 
   test('a group that nobody reads as comes after what is late', () => {
@@ -186,5 +186,34 @@ describe('the answer', () => {
     expect(steady(at('late', 430, 42), key)?.table).toBe('public.a')
     expect(steady(sorted([path('a', 'sink:w', 'late', 20), path('b', 'sink:w', 'on_time', 2)]), key)?.table).toBe('public.a')
     expect(steady([], key)).toBeNull()
+  })
+
+  test('a late group that no path ends in is not passed over', () => {
+    const mailer = { ...node('group', 'mailer', 'late', '67 records wait'), delay: sec(21.6), trend: 'rising' as const }
+    expect(says(map([path('orders', 'sink:w', 'on_time', 1)], [mailer]))).toBe(
+      'mailer is 22 s behind, and falling further behind. The rest is on time.',
+    )
+    expect(says(map([path('orders', 'sink:w', 'late', 42), path('a', 'sink:w', 'on_time', 1)], [mailer]))).toBe(
+      'orders → w is 42 s behind. Of the rest, 1 group late and 1 on time.',
+    )
+  })
+
+  test('paths into a group that nobody reads as are not on time', () => {
+    const deserted = node('group', 'fulfilment', 'dead', 'Stopped: 0 members')
+    const m = map(
+      [
+        path('a', 'group:fulfilment', 'dead', 38),
+        path('b', 'group:fulfilment', 'dead', 30),
+        path('orders', 'sink:w', 'late', 20),
+        path('c', 'sink:w', 'on_time', 1),
+      ],
+      [deserted],
+    )
+    expect(says(m)).toBe('Nobody reads as fulfilment. Of the rest, 1 late and 1 on time.')
+    expect(answer(m, now).details.map((d) => d.text)).toEqual([
+      '2 paths depend on it',
+      'a → fulfilment is 38 s behind',
+      'Stopped: 0 members',
+    ])
   })
 })

@@ -2,7 +2,7 @@ import type { MapData, MapNode, MapPath, Reading, State } from '../api/types'
 import { about, best, clock, duration, known, plural, short } from '../text/format'
 import { visible } from '../text/visible'
 import { pathKey } from './graph'
-import { hopWord, laneWord, noteworthy, order, stateWord } from './words'
+import { hopWord, isLate, laneWord, noteworthy, order, stateWord } from './words'
 
 /** The first line of the page, in words, and the line below it that says since when and because of what. */
 export interface Answer {
@@ -46,7 +46,7 @@ export function steady(paths: readonly MapPath[], before: string): MapPath | nul
 
 export function answer(map: MapData, now = Date.now()): Answer {
   const paths = sorted(map.paths)
-  const late = paths.filter((p) => p.state === 'late')
+  const late = paths.filter((p) => isLate(p.state))
   const dead = map.nodes.filter((n) => n.state === 'dead')
   const atRisk = paths.filter((p) => p.state === 'at_risk')
   const paused = map.nodes.filter((n) => n.state === 'paused')
@@ -57,11 +57,13 @@ export function answer(map: MapData, now = Date.now()): Answer {
   if (silent) return deadAnswer(map, paths, silent, dead.length)
 
   const [worst] = late
+  const end = worst?.state === 'dead' ? dead.find((n) => n.id === worst.to) : undefined
+  if (end) return deadAnswer(map, paths, end, dead.length)
   if (worst) {
     const many = late.length > 1
-    const end = late.every((p) => p.to === worst.to) ? name(worst.to) : ''
+    const into = late.every((p) => p.to === worst.to) ? name(worst.to) : ''
     const lead = many
-      ? `${plural(late.length, 'path')}${end ? ` into ${end}` : ''} are late, most of all ${visible(worst.path)}: ${behind(worst.total)} behind${direction(worst)}.`
+      ? `${plural(late.length, 'path')}${into ? ` into ${into}` : ''} are late, most of all ${visible(worst.path)}: ${behind(worst.total)} behind${direction(worst)}.`
       : `${visible(worst.path)} is ${behind(worst.total)} behind${direction(worst)}.`
     return {
       ...base,
@@ -70,6 +72,21 @@ export function answer(map: MapData, now = Date.now()): Answer {
       rest: rest(map, new Set(late)),
       details: details(worst, now),
       path: worst,
+    }
+  }
+
+  const [behindNode] = outside(map)
+  if (behindNode) {
+    const seconds = known(behindNode.delay) ? ` is ${behind(behindNode.delay)} behind` : ' is late'
+    const where = behindNode.trend === 'rising' ? ', and falling further behind' : behindNode.trend === 'falling' ? ', and catching up' : ''
+    const told = behindNode.why ? [{ text: visible(behindNode.why) }] : []
+    return {
+      ...base,
+      state: 'late',
+      first: `${visible(behindNode.name)}${seconds}${where}.`,
+      rest: rest(map, new Set(), behindNode),
+      details: told,
+      node: behindNode,
     }
   }
 
@@ -134,9 +151,9 @@ function deadAnswer(map: MapData, paths: MapPath[], node: MapNode, count: number
   const lead = node.lane === 'group' ? `Nobody reads as ${visible(node.name)}` : `${visible(node.name)} does not answer`
   const [worst] = hit
   const out: Answer['details'] = []
-  if (node.why) out.push({ text: cap(visible(node.why)) })
   if (hit.length) out.push({ text: `${plural(hit.length, 'path')} ${hit.length === 1 ? 'depends' : 'depend'} on it` })
   if (worst && known(worst.total)) out.push({ text: `${visible(worst.path)} is ${behind(worst.total)} behind` })
+  if (node.why) out.push({ text: visible(node.why) })
   return { state: 'dead', first: `${lead}${more}.`, rest: rest(map, new Set(hit)), details: out, path: null, node }
 }
 
@@ -155,7 +172,7 @@ function details(p: MapPath, now: number): Answer['details'] {
     null,
   )
   if (most && known(p.total)) out.push({ text: `${hopWord(most.from, most.to)} is ${short(most.seconds)} of the ${short(p.total)}` })
-  if (p.why) out.push({ text: cap(visible(p.why)) })
+  if (p.why) out.push({ text: visible(p.why) })
   return out
 }
 
@@ -182,22 +199,30 @@ function direction(p: MapPath): string {
 }
 
 /** "The rest is on time, 1 group unknown." Speaks of the paths that are not in said, and of nodes that are unknown. */
-function rest(map: MapData, said: ReadonlySet<MapPath>): string {
+function rest(map: MapData, said: ReadonlySet<MapPath>, node?: MapNode): string {
   const left = map.paths.filter((p) => !said.has(p))
-  if (!left.length) return unknownNodes(map)
+  const alone = outside(map).filter((n) => n !== node)
+  if (!left.length && !alone.length) return unknownNodes(map)
   const counts = new Map<State, number>()
   for (const p of left) counts.set(p.state, (counts.get(p.state) ?? 0) + 1)
   const fine = (counts.get('on_time') ?? 0) + (counts.get('idle') ?? 0)
   const parts: string[] = []
-  for (const s of ['late', 'at_risk', 'paused'] as const) {
+  for (const s of ['dead', 'late', 'at_risk', 'paused'] as const) {
     const n = counts.get(s)
     if (n) parts.push(`${n} ${stateWord[s]}`)
   }
+  if (alone.length) parts.push(`${plural(alone.length, laneWord[alone[0]?.lane ?? 'group'].one)} late`)
   const silent = unknownWords(map, counts.get('unknown') ?? 0)
   if (fine && !parts.length) return `The rest is on time${silent ? `, ${silent} unknown` : ''}.`
   if (fine) parts.push(`${fine} on time`)
   if (silent) parts.push(`${silent} unknown`)
   return `Of the rest, ${list(parts)}.`
+}
+
+/** Late groups and sinks that no path ends in: what they read comes from no captured table. */
+function outside(map: MapData): MapNode[] {
+  const ends = new Set(map.paths.map((p) => p.to))
+  return map.nodes.filter((n) => n.state === 'late' && (n.lane === 'group' || n.lane === 'sink') && !ends.has(n.id))
 }
 
 function unknownNodes(map: MapData, paths = 0): string {

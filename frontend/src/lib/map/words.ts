@@ -43,6 +43,11 @@ export function worse(a: State, b: State): State {
   return order.indexOf(a) <= order.indexOf(b) ? a : b
 }
 
+/** Over its objective, whether or not anybody still works on it. */
+export function isLate(s: State): boolean {
+  return s === 'late' || s === 'dead'
+}
+
 export function noteworthy(s: State): boolean {
   return s === 'late' || s === 'at_risk' || s === 'dead'
 }
