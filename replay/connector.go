@@ -554,6 +554,7 @@ func (c *connector) session(ctx context.Context) error {
 	}
 	sh := &shape{changes: target.Changes, onDecode: c.def.OnRefuse, decode: o.Decode, change: o.Change, schemas: cluster.Schemas}
 
+	known := map[stream.TopicPartition]bool{}
 	var shards sync.WaitGroup
 	defer shards.Wait()
 	launch := func(s ConnectorShard) {
@@ -566,11 +567,14 @@ func (c *connector) session(ctx context.Context) error {
 		}
 		st.ConnectorShard, st.state, st.why, st.blocked = s, "running", "", ""
 		c.mu.Unlock()
-		shards.Go(func() { c.feed(ctx, cluster.Source, sink, sh, epoch, st) })
+		shard := Shard{Owner: c.def.Name, Epoch: epoch, Topic: s.Topic, Partition: s.Partition, Partitions: partitions(known, s.Topic),
+			Start: s.Start, Target: c.def.Target}
+		shards.Go(func() { c.feed(ctx, cluster.Source, sink, sh, shard, st) })
 	}
-	known := map[stream.TopicPartition]bool{}
 	for _, s := range stored {
 		known[stream.TopicPartition{Topic: s.Topic, Partition: s.Partition}] = true
+	}
+	for _, s := range stored {
 		launch(s)
 	}
 	c.mu.Lock()
@@ -611,22 +615,34 @@ func (c *connector) discover(ctx context.Context, cluster Cluster, known map[str
 	}
 	for _, s := range fresh {
 		known[stream.TopicPartition{Topic: s.Topic, Partition: s.Partition}] = true
+	}
+	for _, s := range fresh {
 		launch(s)
 	}
 	return nil
 }
 
+// partitions counts a topic's partitions among those that are known, which are all it has.
+func partitions(known map[stream.TopicPartition]bool, topic string) (n int32) {
+	for at := range known {
+		if at.Topic == topic {
+			n++
+		}
+	}
+	return n
+}
+
 // feed drives one partition until the stop, or until something blocks it that needs a person.
-func (c *connector) feed(ctx context.Context, source Source, sink Sink, sh *shape, epoch int64, st *connectorShard) {
+func (c *connector) feed(ctx context.Context, source Source, sink Sink, sh *shape, shard Shard, st *connectorShard) {
 	o := &c.cs.o
 	id, err := ParseTopicID(st.TopicID)
 	if err != nil {
 		c.set(st, "blocked", BlockDrift, err.Error())
 		return
 	}
+	shard.TopicID = id
 	h := &connectorHooks{c: c, st: st, source: source}
-	d := &drive{source: source, sink: sink, shape: sh, hooks: h, end: -1,
-		shard:    Shard{Owner: c.def.Name, Epoch: epoch, Topic: st.Topic, TopicID: id, Partition: st.Partition, Start: st.Start, Target: c.def.Target},
+	d := &drive{source: source, sink: sink, shape: sh, hooks: h, end: -1, shard: shard,
 		maxItems: o.BatchRecords, maxBytes: o.BatchBytes, linger: o.Linger, grace: o.Grace}
 	for n := 0; ; n++ {
 		h.moved = false

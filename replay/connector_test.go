@@ -120,8 +120,16 @@ func (b *feedBench) partition(topic string, p int32) probes.SinkProgress {
 
 func TestConnectorFeeds(t *testing.T) {
 	b := newFeedBench(t, 200)
+	var four atomic.Bool
+	b.sink.Committing = func(_ context.Context, s replay.Shard, _ replay.Write) error {
+		four.Store(s.Partitions == 4)
+		return nil
+	}
 	b.create(nil)
 	b.written(200)
+	if !four.Load() {
+		t.Error("the sink was not told that the topic has four partitions")
+	}
 	for i := range 100 {
 		b.log.Append("orders", int32(i%4), stream.Record{Time: base, Value: []byte(`{}`),
 			Headers: []stream.Header{{Key: stream.CommitTimeHeader, Value: fmt.Appendf(nil, "%d", base.Add(time.Duration(i)*time.Second).UnixMicro())}}})

@@ -233,6 +233,20 @@ func TestLimitsAndPolicies(t *testing.T) {
 				return fault.New(fault.Invalid, "write", "", "column gone")
 			}
 		}, func(*replay.Draft) {}, replay.BlockSchema},
+		{"schema, by its code", func(b *bench) {
+			b.sink.Committing = func(context.Context, replay.Shard, replay.Write) error {
+				return &fault.Error{Kind: fault.Blocked, Code: "SCHEMA", Op: "write", Err: fmt.Errorf("too long")}
+			}
+		}, func(*replay.Draft) {}, replay.BlockSchema},
+		{"somebody moved the progress, once", func(b *bench) {
+			var moved atomic.Bool
+			b.sink.Committing = func(context.Context, replay.Shard, replay.Write) error {
+				if !moved.Swap(true) {
+					return &fault.Error{Kind: fault.Conflict, Code: "PROGRESS_MOVED", Op: "write", Err: fmt.Errorf("elsewhere")}
+				}
+				return nil
+			}
+		}, func(*replay.Draft) {}, ""},
 		{"not let in", func(b *bench) {
 			b.sink.Committing = func(context.Context, replay.Shard, replay.Write) error {
 				return fault.New(fault.Denied, "write", "", "password")

@@ -320,6 +320,11 @@ func verdict(err error) (b Blocker, again, fenced bool) {
 	var source *sourceError
 	var doubt *InDoubt
 	kind := fault.KindOf(err)
+	var f *fault.Error
+	code := ""
+	if errors.As(err, &f) {
+		code = f.Code
+	}
 	passing := kind == fault.Unavailable || kind == fault.Timeout || kind == fault.Interrupted ||
 		errors.Is(err, context.DeadlineExceeded)
 	switch {
@@ -337,10 +342,16 @@ func verdict(err error) (b Blocker, again, fenced bool) {
 			return BlockDrift, false, false
 		}
 		return BlockSourceDown, false, false
+	case code == "PROGRESS_LOST", code == "PROGRESS_MOVED":
+		return BlockSink, true, false // nobody else's epoch: the sink is asked anew
 	case kind == fault.Conflict:
 		return "", false, true
 	case errors.As(err, &doubt) || passing:
 		return BlockSinkDown, true, false
+	case code == "SCHEMA":
+		return BlockSchema, false, false
+	case code == "UNEXPLAINED_PROGRESS":
+		return BlockUnexplained, false, false
 	case kind == fault.Denied:
 		return BlockSinkAuth, false, false
 	case kind == fault.Drifted, kind == fault.NotFound:
