@@ -131,7 +131,8 @@ func TestCancelPaused(t *testing.T) {
 	d := b.all()
 	d.Rate = 50
 	b.start()
-	j := b.run(b.approved(d))
+	p := b.approved(d)
+	j := b.run(p)
 	if _, err := b.service.Pause(b.ctx(), "ana", j.ID, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -141,6 +142,8 @@ func TestCancelPaused(t *testing.T) {
 	if j, err := b.service.Cancel(b.ctx(), "ana", j.ID, ""); err != nil || j.State != replay.JobCancelled {
 		t.Errorf("%s, %v", j.State, err)
 	}
+	_, err := b.service.Run(b.ctx(), "ana", p.ID, false)
+	kindIs(t, err, fault.Conflict, "PLAN_CONSUMED")
 }
 
 // A graceful end leaves the job to the next process, which goes on at once.

@@ -245,8 +245,9 @@ func (s *Service) here(id string) *jobRun {
 	return s.running[id]
 }
 
-// Run starts the job of an approved plan. Asked again while that job is not over, it returns the job as it is; with
-// takeOver it takes it from whoever runs it.
+// Run starts the job of an approved plan. Asked again, it returns that job as it is, so that who asks twice, or again
+// after a restart, gets one job; with takeOver it takes it from whoever runs it. A job that was cancelled or failed is no
+// answer: the plan is used up.
 func (s *Service) Run(ctx context.Context, actor, ref string, takeOver bool) (Job, error) {
 	j, err := s.run(ctx, actor, ref, takeOver)
 	return j, asFault(err)
@@ -292,8 +293,11 @@ func (s *Service) run(ctx context.Context, actor, ref string, takeOver bool) (Jo
 
 // runAgain answers a second Run of one plan.
 func (s *Service) runAgain(ctx context.Context, actor string, stored StoredPlan, jobs []Job, takeOver bool) (Job, error) {
-	i := slices.IndexFunc(jobs, func(j Job) bool { return j.PlanHash == stored.Hash && !j.State.Terminal() })
-	if i < 0 {
+	i := slices.IndexFunc(jobs, func(j Job) bool { return j.PlanHash == stored.Hash })
+	if i >= 0 && jobs[i].State == JobCompleted {
+		return jobs[i], nil
+	}
+	if i < 0 || jobs[i].State.Terminal() {
 		e := fault.New(fault.Conflict, "run plan "+stored.ID, "make the plan again for a second run", "it has been run")
 		e.Code = "PLAN_CONSUMED"
 		return Job{}, e
