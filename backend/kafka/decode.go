@@ -83,6 +83,9 @@ func (d *decoder) decode(out *decoded, f fetched, pos, to int64, limit int) erro
 			if end <= b.Base {
 				return d.undecodable(f, out.Next, out.Next+1, errors.New("a batch without offsets"))
 			}
+			if ab.at(&b); b.Control() {
+				ab.marker(&b, chunk[wire.BatchHead:])
+			}
 			continue
 		}
 		if sum := crc32.Checksum(wire.Summed(chunk), castagnoli); sum != b.CRC {

@@ -184,25 +184,18 @@ func (l *Log) Last(ctx context.Context, topic string) (map[int32]stream.Record, 
 	return l.c.Last(ctx, topic)
 }
 
-// Last returns the last record of each partition of topic, without the partitions that hold none. A transaction that is
-// open there makes the answer unknown.
+// settle is how long Last waits for the markers of transactions that have just ended.
+const settle = 5 * time.Second
+
+// Last returns the last record of each partition of topic, without the partitions that hold none. A transaction that
+// stays open there makes the answer unknown.
 func (c *Cluster) Last(ctx context.Context, topic string) (map[int32]stream.Record, error) {
-	topics, err := c.Topics(ctx, false, topic)
+	parts, err := c.settled(ctx, topic)
 	if err != nil {
 		return nil, err
 	}
-	if len(topics) != 1 || topics[0].Err != nil {
-		return nil, errors.Join(c.noTopic(topic))
-	}
 	last := make(map[int32]stream.Record)
-	for _, p := range topics[0].Partitions {
-		if p.Err != nil {
-			return nil, p.Err
-		}
-		if p.Stable < p.End {
-			return nil, fault.New(fault.Unavailable, "find the last record of "+topic, "end the transaction, or wait for its timeout",
-				"an open transaction hides what follows offset %d of partition %d", p.Stable, p.ID)
-		}
+	for _, p := range parts {
 		tp := stream.TopicPartition{Topic: topic, Partition: p.ID}
 		// Most often the very last offset holds a record; where it is a marker or aborted, look further and further back.
 		for span := int64(1); p.Start < p.End; span *= 64 {
@@ -220,6 +213,42 @@ func (c *Cluster) Last(ctx context.Context, topic string) (map[int32]stream.Reco
 		}
 	}
 	return last, nil
+}
+
+// settled are the topic's partitions when no transaction is open on them.
+func (c *Cluster) settled(ctx context.Context, topic string) ([]stream.Partition, error) {
+	for began := time.Now(); ; {
+		topics, err := c.Topics(ctx, false, topic)
+		if err != nil {
+			return nil, err
+		}
+		if len(topics) != 1 {
+			return nil, c.noTopic(topic)
+		}
+		if topics[0].Err != nil {
+			return nil, topics[0].Err
+		}
+		var open *stream.Partition
+		for i := range topics[0].Partitions {
+			p := &topics[0].Partitions[i]
+			if p.Err != nil {
+				return nil, p.Err
+			}
+			if p.Stable < p.End {
+				open = p
+			}
+		}
+		if open == nil {
+			return topics[0].Partitions, nil
+		}
+		if time.Since(began) > settle {
+			return nil, fault.New(fault.Unavailable, "find the last record of "+topic, "end the transaction, or wait for its timeout",
+				"an open transaction hides what follows offset %d of partition %d", open.Stable, open.ID)
+		}
+		if err := pause(ctx); err != nil {
+			return nil, c.explain("find the last record of "+topic, err)
+		}
+	}
 }
 
 // lastIn is the last record of [from, to).

@@ -177,6 +177,7 @@ func testTopics(t *testing.T, ctx context.Context, e *env) {
 		}
 	}
 	must(t, tx.EndTransaction(ctx, kgo.TryCommit))
+	eventually(t, ctx, "the marker is written", func() bool { return find(t, ctx, e.c, name).Partitions[1].Stable == 5 })
 	one, err := e.c.Topic(ctx, name)
 	must(t, err)
 	if one.Config["retention.ms"] != "7200000" || one.Config["cleanup.policy"] != "delete" || one.Partitions[1].Stable != 5 {

@@ -187,6 +187,7 @@ func Open(ctx context.Context, o Options) (_ *Broker, err error) {
 	versions := kversion.Stable()
 	versions.SetMaxKeyVersion(int16(kmsg.DescribeTopicPartitions), -1) // kfake's answer breaks Java clients
 	versions.SetMaxKeyVersion(int16(kmsg.ListGroups), 4)               // kfake's filter by type finds nothing
+	versions.SetMaxKeyVersion(int16(kmsg.CreateTopics), 4)             // later answers tell of configurations with no source
 	b.inner = newInnerListener(b.tcp.Addr())
 	b.cluster, err = kfake.NewCluster(
 		kfake.NumBrokers(1),
