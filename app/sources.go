@@ -229,18 +229,13 @@ func (s sources) Reached(ctx context.Context, name, mark string) (bool, error) {
 		return false, fault.New(fault.Invalid, "wait for source "+name, "start the wait anew", "%q is no mark", mark)
 	}
 	for {
-		found := false
-		for _, p := range s.cdc.Progress() {
-			if p.Source != name {
-				continue
-			}
-			found = true
-			if p.Appended >= want {
-				return true, nil
-			}
+		pipeline, err := s.cdc.Pipeline(name)
+		if err != nil {
+			return false, err
 		}
-		if !found {
-			return false, fault.New(fault.NotFound, "wait for source "+name, "see `freshet sources list`", "there is no such source")
+		// While the first snapshot is read the log holds what was committed before only in part.
+		if state := pipeline.State(); state.Source != "" && !state.Making && pipeline.Progress().Appended >= want {
+			return true, nil
 		}
 		if moment(ctx) != nil {
 			return false, nil

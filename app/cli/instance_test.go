@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -22,7 +23,25 @@ type instance struct {
 	data string
 	args []string
 	cmd  *exec.Cmd
-	log  *bytes.Buffer
+	log  *said
+}
+
+// said is what a process wrote, read while it still writes.
+type said struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }
 
 // program returns a command that runs this test binary as freshet.
@@ -61,7 +80,7 @@ func serve(t testing.TB, verb ...string) *instance {
 func (in *instance) start() string {
 	in.t.Helper()
 	in.cmd = program(append(append([]string{}, in.args...), "--data", in.data)...)
-	in.log = &bytes.Buffer{}
+	in.log = &said{}
 	out, w, err := os.Pipe()
 	if err != nil {
 		in.t.Fatal(err)

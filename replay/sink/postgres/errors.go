@@ -32,7 +32,14 @@ func classify(err error) class {
 	switch pg.Code {
 	case "40001", "40P01":
 		return retry
-	case "22001", "22003", "23502", "23503", "42703", "42P01", "42704", "42804", "42846", "42P10", "3F000", "428C9", "0A000", "42883", "55000":
+	case "22001", "22003", "23502", "23503", "42703", "42P01", "42704", "42804", "42846", "42P10", "3F000", "428C9", "0A000", "42883":
+		return schema
+	case "55000":
+		// A database that accepts no connections for now says so by the same code as a table without a replica identity.
+		var connect *pgconn.ConnectError
+		if errors.As(err, &connect) {
+			return unavailable
+		}
 		return schema
 	case "42501", "25006", "28000", "28P01", "3D000":
 		return access
