@@ -423,7 +423,7 @@ func (w *world) check(t *testing.T, x freshness.Path, at time.Time, end func(*ch
 		case !a.seen:
 			if oldest == nil {
 				oldest = c
-				inTopic = !c.appended.IsZero() && !c.appended.After(at)
+				inTopic = !c.appended.IsZero() && c.appended.Before(at) // what came in this very instant may be seen or not
 			}
 		case a.now:
 			came = append(came, c)
