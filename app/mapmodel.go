@@ -24,6 +24,7 @@ type world struct {
 	lags    []*lag.Detail     // one a cluster
 	topics  []*topics.Detail
 	sources []probes.SourceProgress
+	outbox  map[string]string // source to the prefix of the topics that its outbox's events go to
 	sinks   []api.Sink
 	events  []api.MapEvent
 	profile api.Profile
@@ -128,6 +129,19 @@ func (m *mapper) source(s probes.SourceProgress) {
 			t.State = "idle"
 		}
 		m.edge(n.ID, t.ID).State = n.State
+	}
+	prefix, ok := m.outbox[s.Source]
+	for _, d := range m.topics {
+		if !ok || d.Cluster != s.Cluster {
+			continue
+		}
+		for _, topic := range d.Topics {
+			if strings.HasPrefix(topic.Name, prefix) {
+				t := m.topicNode(d.Cluster, topic.Name)
+				t.State = n.State
+				m.edge(n.ID, t.ID).State = n.State
+			}
+		}
 	}
 }
 
@@ -340,7 +354,7 @@ func compare(a, b string) int { return cmp.Compare(a, b) }
 // apiPath is a path as the API has it.
 func apiPath(p freshness.Path) api.Path {
 	out := api.Path{
-		Path: pathName(p), Source: p.Source, Table: p.Table, Topic: p.Topic, To: p.To, State: string(p.State), Why: p.Why, Hops: []api.Hop{},
+		Path: pathName(p), Source: p.Source, Cluster: p.Cluster, Table: p.Table, Topic: p.Topic, To: p.To, State: string(p.State), Why: p.Why, Hops: []api.Hop{},
 		Total: api.FromReading(p.Total), Since: api.Time(p.Since), Trend: string(p.Trend),
 	}
 	if p.Objective > 0 {

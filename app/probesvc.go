@@ -47,6 +47,12 @@ func (m measured) Map(ctx context.Context) api.Map { return m.currentMap(ctx) }
 
 func (a *App) currentMap(ctx context.Context) api.Map {
 	w := world{at: time.Now(), sources: a.cdc.Progress(), events: a.recentEvents(), profile: a.profile}
+	w.outbox = map[string]string{}
+	for _, o := range a.cdc.Options() {
+		if o.Outbox != "" {
+			w.outbox[o.Name] = o.Prefix + ".events."
+		}
+	}
 	w.sinks, _ = sinks{a}.List(ctx)
 	for i, s := range w.sinks {
 		w.sinks[i].Partitions = a.sinkPartitions(s.Name)

@@ -239,6 +239,7 @@ func jobAnswer(v replay.JobView) api.JobAnswer {
 	c := v.Counts
 	out := api.JobAnswer{
 		Head: api.Head{V: 1, Kind: "replay.job"}, JobID: v.ID, PlanID: v.PlanID, Title: v.Title, Epoch: v.Epoch, State: string(v.State), Reason: v.Reason,
+		Blocked: string(v.Blocked), Resumes: v.State == replay.JobBlocked && v.Blocked.Resumes(),
 		Counts: api.Counts{
 			Offsets: api.ID(c.Offsets), Seen: api.ID(c.Seen), Written: api.ID(c.Written), Filtered: api.ID(c.Filtered), DLQ: api.ID(c.DLQ), InDoubt: api.ID(c.InDoubt),
 			Lost: api.ID(c.Lost), Control: api.ID(c.Control), Aborted: api.ID(c.Aborted), Compacted: api.ID(c.Compacted),

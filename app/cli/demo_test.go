@@ -66,7 +66,7 @@ func TestDemo(t *testing.T) {
 			t.Fatalf("the shop has the tables %v", tables)
 		}
 		if bad := sameTables(t, r.Postgres, r.Warehouse, tables...); len(bad) > 0 {
-			t.Errorf("%s:\n%s", when, strings.Join(bad, "\n"))
+			t.Errorf("%s:\n%s\n%s%slog:\n%s", when, strings.Join(bad, "\n"), in.do("sinks", "list"), in.do("sources", "list"), tail(in.log.String(), 6000))
 		}
 		in.do("demo", "load", "resume")
 	}

@@ -407,8 +407,10 @@ func jobExit(j api.JobAnswer) (exit int, over bool) {
 		return 7, true
 	case "CANCELLED":
 		return 8, true
-	case "PAUSED", "BLOCKED":
+	case "PAUSED":
 		return 9, true
+	case "BLOCKED":
+		return 9, !j.Resumes
 	}
 	return 0, false
 }

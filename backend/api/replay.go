@@ -123,6 +123,8 @@ type JobAnswer struct {
 	Epoch   int64      `json:"epoch"`
 	State   string     `json:"state"`
 	Reason  string     `json:"reason,omitempty"`
+	Blocked string     `json:"blocked,omitempty" doc:"The rule that blocks it"`
+	Resumes bool       `json:"resumes,omitempty" doc:"It goes on by itself once the cause is gone"`
 	Outcome *string    `json:"outcome" nullable:"true" doc:"clean, exceptions, failed, cancelled; null while it runs"`
 	Counts  Counts     `json:"counts"`
 	Shards  []JobShard `json:"shards" nullable:"false"`

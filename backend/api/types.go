@@ -386,6 +386,7 @@ type GroupMember struct {
 type Path struct {
 	Path      string   `json:"path"`
 	Source    string   `json:"source"`
+	Cluster   string   `json:"cluster"`
 	Table     string   `json:"table"`
 	Topic     string   `json:"topic"`
 	To        string   `json:"to" doc:"group:NAME or sink:NAME"`
@@ -396,7 +397,7 @@ type Path struct {
 	Total     Reading  `json:"total"`
 	Since     string   `json:"since,omitempty"`
 	Worst     *Reading `json:"worst,omitempty"`
-	Trend     string   `json:"trend"`
+	Trend     string   `json:"trend" enum:"rising,falling,steady,unknown"`
 	ETA       *Reading `json:"eta,omitempty"`
 }
 

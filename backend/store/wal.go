@@ -57,24 +57,24 @@ func checkWAL(path string) ([]auditlog.Finding, error) {
 		return damaged(0, "its header was changed"), nil
 	}
 	frame := make([]byte, frameHeader+pageSize)
+	ended := false // what follows is an older log's, which does not count
 	for n := 0; ; n++ {
-		if _, err := io.ReadFull(f, frame); err == io.EOF {
-			return nil, nil
-		} else if err == io.ErrUnexpectedEOF {
+		if _, err := io.ReadFull(f, frame); err == io.EOF || err == io.ErrUnexpectedEOF {
 			return nil, nil // a frame that was not written to its end is none
 		} else if err != nil {
 			return nil, err
 		}
 		page := binary.BigEndian.Uint32(frame)
-		sum = walSum(order, walSum(order, sum, frame[:8]), frame[frameHeader:])
-		whole := sum == sumAt(frame[16:])
 		ours := string(frame[8:16]) == string(head[16:24])
-		switch {
-		case whole != ours:
-			return damaged(page, "frame %d, of page %d, is not as it was written (or power failed while it was)", n, page), nil
-		case !whole:
-			sum = sumAt(frame[16:]) // of an older log; go on from what it says
+		whole := false
+		if !ended {
+			sum = walSum(order, walSum(order, sum, frame[:8]), frame[frameHeader:])
+			whole = sum == sumAt(frame[16:])
 		}
+		if whole != ours {
+			return damaged(page, "frame %d, of page %d, is not as it was written (or power failed while it was)", n, page), nil
+		}
+		ended = ended || !whole
 	}
 }
 

@@ -303,7 +303,11 @@ func TestDeliveryAgainstCommitTimestamps(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	stood, wide, all := 0, 0, 0
-	for _, x := range seen {
+	late := func(i int) bool { // the machine gave the probe no time: what is seen seldom is known widely
+		return i > 0 && seen[i].Total.AsOf.Sub(seen[i-1].Total.AsOf) > 1500*time.Millisecond ||
+			i+1 < len(seen) && seen[i+1].Total.AsOf.Sub(seen[i].Total.AsOf) > 1500*time.Millisecond
+	}
+	for i, x := range seen {
 		at := x.Total.AsOf
 		if at.Before(from.Add(-2*stop)) || math.IsNaN(x.Total.High) && !x.Total.Known() {
 			continue
@@ -313,7 +317,7 @@ func TestDeliveryAgainstCommitTimestamps(t *testing.T) {
 			continue // what waited comes with all its delays at once
 		}
 		all++
-		if width(x.Total) > 2 {
+		if width(x.Total) > 2 && !late(i) {
 			wide++
 			t.Logf("wide: %+v", x.Total)
 		}

@@ -135,6 +135,7 @@ function world(o: Options): World {
       paths.push({
         path: `${t} → ${name}`,
         source: 'shop',
+        cluster: 'embedded',
         table: `public.${t}`,
         topic: topic(t),
         to: id,
@@ -443,6 +444,7 @@ function huge(): World {
         paths.push({
           path: `${t.split('.')[2]} → ${g}`,
           source: a,
+          cluster: 'embedded',
           table: `public.${t.split('.')[2]}`,
           topic: t,
           to,

@@ -1122,6 +1122,8 @@ export interface components {
         };
         JobAnswer: {
             audit: components["schemas"]["AuditPoint"];
+            /** @description The rule that blocks it */
+            blocked?: string;
             counts: components["schemas"]["Counts"];
             /** Format: int64 */
             epoch: number;
@@ -1134,6 +1136,8 @@ export interface components {
             plan_id: string;
             rate: components["schemas"]["JobRate"];
             reason?: string;
+            /** @description It goes on by itself once the cause is gone */
+            resumes?: boolean;
             shards: components["schemas"]["JobShard"][];
             started?: string;
             state: string;
@@ -1363,6 +1367,7 @@ export interface components {
             state: string;
         };
         Path: {
+            cluster: string;
             eta?: components["schemas"]["Reading"];
             hops: components["schemas"]["Hop"][];
             /** Format: double */
@@ -1377,7 +1382,8 @@ export interface components {
             to: string;
             topic: string;
             total: components["schemas"]["Reading"];
-            trend: string;
+            /** @enum {string} */
+            trend: "rising" | "falling" | "steady" | "unknown";
             why?: string;
             worst?: components["schemas"]["Reading"];
         };

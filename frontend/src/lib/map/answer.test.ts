@@ -25,6 +25,7 @@ const unknown = (why: string): Reading => ({
 const path = (name: string, to: string, state: State, seconds: number | null, more: Partial<MapPath> = {}): MapPath => ({
   path: `${name} → ${to.slice(to.indexOf(':') + 1)}`,
   source: 'shop',
+  cluster: 'embedded',
   table: `public.${name}`,
   topic: `shop.public.${name}`,
   to,
