@@ -78,7 +78,10 @@ func (c *Cluster) Topics(ctx context.Context, sizes bool, names ...string) ([]st
 
 // topicOf reads one topic of a metadata answer; ends and sizes are unknown yet.
 func (c *Cluster) topicOf(t *kmsg.MetadataResponseTopic) stream.Topic {
-	topic := stream.Topic{Name: *t.Topic, ID: t.TopicID, Internal: t.IsInternal}
+	topic := stream.Topic{ID: t.TopicID, Internal: t.IsInternal}
+	if t.Topic != nil { // a topic that was asked for by id and is gone has no name
+		topic.Name = *t.Topic
+	}
 	switch err := kerr.ErrorForCode(t.ErrorCode); err {
 	case nil:
 	case kerr.UnknownTopicOrPartition:
