@@ -179,8 +179,6 @@ func (d *decoder) batch(out *decoded, f fetched, b *wire.RecordBatch, payload []
 			}
 			continue
 		}
-		out.Compacted += offset - out.Next
-		out.Next = offset + 1
 		when := b.FirstTime + timeDelta
 		if kind == stream.AppendTime {
 			when = b.MaxTime
@@ -209,6 +207,8 @@ func (d *decoder) batch(out *decoded, f fetched, b *wire.RecordBatch, payload []
 		if r.bad || r.at != stop {
 			return bad(errShort)
 		}
+		out.Compacted += offset - out.Next
+		out.Next = offset + 1
 		out.Records = append(out.Records, rec)
 		if limit > 0 && len(out.Records) >= limit {
 			return nil

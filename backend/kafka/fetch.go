@@ -139,7 +139,7 @@ func (c *Cluster) lane(kind int) (*lane, error) {
 	if l := c.lanes[kind]; l != nil {
 		return l, nil
 	}
-	cl, err := c.newClient(c.gate, kgo.MetadataMinAge(250*time.Millisecond), kgo.RetryTimeout(5*time.Second))
+	cl, err := c.newClient(c.gate, kgo.RetryTimeout(5*time.Second))
 	if err != nil {
 		return nil, err
 	}

@@ -146,7 +146,7 @@ func (c *Cluster) client() (*kgo.Client, error) {
 	}
 	var err error
 	if c.ask == nil {
-		c.ask, err = c.newClient(c.gate, kgo.MetadataMinAge(250*time.Millisecond))
+		c.ask, err = c.newClient(c.gate)
 	}
 	return c.ask, err
 }
@@ -196,6 +196,7 @@ func (c *Cluster) newClient(gate *Gate, opts ...kgo.Opt) (*kgo.Client, error) {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMaxBytes(maxResult),
 		kgo.RetryTimeout(20 * time.Second),
+		kgo.MetadataMinAge(250 * time.Millisecond), // of 5 s: a partition whose leader moves is waited for no longer
 		kgo.WithLogger(kgoLogger{c.log}),
 	}
 	if c.o.SASL != nil {

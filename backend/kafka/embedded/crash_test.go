@@ -573,7 +573,7 @@ func (w *workers) stopped() bool {
 func (w *workers) client(opts ...kgo.Opt) *kgo.Client {
 	cl, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(w.addr), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.DisableClientMetrics(),
-		kgo.RetryBackoffFn(func(int) time.Duration { return 10 * time.Millisecond }), kgo.ProducerLinger(time.Millisecond),
+		kgo.RetryBackoffFn(func(int) time.Duration { return 10 * time.Millisecond }), kgo.ProducerLinger(time.Millisecond), kgo.MetadataMinAge(20 * time.Millisecond),
 	}, opts...)...)
 	if err != nil {
 		panic(err)
