@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"freshet/backend/api"
@@ -24,11 +25,9 @@ type sinkDoc struct {
 	Created  time.Time    `json:"created"`
 }
 
-// sinkMark is what everything committed at a moment was at the sources that feed a sink: each source's position, then
-// each topic's end once the source has got there.
+// sinkMark is where the sources that feed a sink were at a moment.
 type sinkMark struct {
-	Sources map[string]string           `json:"s,omitempty"`
-	Ends    map[string]map[int32]string `json:"e,omitempty"`
+	Sources map[string]string `json:"s,omitempty"`
 }
 
 func (s sinks) Mark(ctx context.Context, name string) (string, error) {
@@ -40,21 +39,28 @@ func (s sinks) Mark(ctx context.Context, name string) (string, error) {
 		return "", fault.New(fault.Invalid, "wait for sink "+name, "", "it is only a place to replay to: nothing feeds it")
 	}
 	m := sinkMark{Sources: map[string]string{}}
-	for _, p := range s.cdc.Progress() {
-		if p.Cluster != spec.Cluster {
+	for _, o := range s.cdc.Options() {
+		if o.Cluster != spec.Cluster || !fedBy(o.Prefix, spec.Topics) {
 			continue
 		}
-		for _, topic := range p.Tables {
-			if topicsMatch(spec.Topics, topic) {
-				if m.Sources[p.Source], err = sources(s).Mark(ctx, p.Source); err != nil {
-					return "", err
-				}
-				break
-			}
+		if m.Sources[o.Name], err = sources(s).Mark(ctx, o.Name); err != nil {
+			return "", err
 		}
 	}
 	b, err := json.Marshal(m)
 	return string(b), err
+}
+
+// fedBy reports whether a capture may write topics that a pattern names. It goes by the prefix and not by the topics there
+// are: while a snapshot is begun anew they are not known.
+func fedBy(prefix string, patterns []string) bool {
+	for _, p := range patterns {
+		fixed, _, wild := strings.Cut(p, "*")
+		if strings.HasPrefix(fixed, prefix+".") || wild && strings.HasPrefix(prefix+".", fixed) {
+			return true
+		}
+	}
+	return false
 }
 
 // Reached waits for the sources first, then freezes the ends of the topics, then waits until the sink is past them.

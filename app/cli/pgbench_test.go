@@ -76,7 +76,9 @@ func pgbench(t *testing.T, version int, realKafka, proof bool) {
 	}
 	in.do("wait", "--sink", "copy", "--caught-up", "--timeout", "3m")
 	if bad := sameTables(t, source, sink, pgbenchTables...); len(bad) > 0 {
-		t.Errorf("%s\nlog:\n%s", strings.Join(bad, "\n"), tail(in.log.String(), 4000))
+		describe := append([]string{"topics", "describe", "bench.public.pgbench_accounts"}, to...)
+		t.Errorf("%s\n%s%s%s\nlog:\n%s", strings.Join(bad, "\n"), in.do("sinks", "status", "copy"), tail(in.do(describe...), 1500),
+			psql(t, sink, "SELECT * FROM freshet.progress"), tail(in.log.String(), 4000))
 	}
 	if n := psql(t, source, "SELECT count(*) FROM pgbench_history"); n == "0" {
 		t.Error("pgbench did nothing")
