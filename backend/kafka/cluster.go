@@ -542,7 +542,8 @@ func (c *Cluster) First(ctx context.Context, at map[stream.TopicPartition]int64)
 				continue
 			}
 			var b decoded
-			if err := d.decode(&b, f, pos, f.stable, 1); err != nil {
+			run := d.begin(f)
+			if err := run.decode(&b, pos, f.stable, 1, maxResult); err != nil {
 				delete(open, tp)
 				continue
 			}

@@ -53,21 +53,37 @@ func newDecoder() *decoder {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// decode accounts for every offset of f from pos on and before to, as far as whole batches reach, and stops after limit
-// records where it is not 0. What it makes refers to f's bytes.
-func (d *decoder) decode(out *decoded, f fetched, pos, to int64, limit int) error {
+// decoding is a stretch that is being decoded.
+type decoding struct {
+	*decoder
+	f   fetched
+	raw []byte // not looked at yet
+	ab  *aborts
+}
+
+func (d *decoder) begin(f fetched) decoding {
+	return decoding{decoder: d, f: f, raw: f.raw, ab: abortedSet(f.aborted)}
+}
+
+// decode accounts for every offset from pos on and before to, as far as whole batches reach. It stops after limit records
+// where that is not 0, and else at the end of the batch with which what it made takes at least size bytes. What it makes
+// refers to the fetched bytes.
+func (d *decoding) decode(out *decoded, pos, to int64, limit, size int) error {
 	out.Next, out.epoch = pos, -1
-	ab := abortedSet(f.aborted)
-	for raw := f.raw; len(raw) >= wire.BatchHead && out.Next < to; {
-		size, magic := 12+int(int32(binary.BigEndian.Uint32(raw[8:]))), raw[16]
-		if size < 12 || size > len(raw) {
-			if size < wire.BatchHead {
+	f, ab := d.f, d.ab
+	out.Records = make([]stream.Record, 0, d.count(limit, size))
+	for made := 0; len(d.raw) >= wire.BatchHead && out.Next < to && made < size; {
+		raw := d.raw
+		length, magic := 12+int(int32(binary.BigEndian.Uint32(raw[8:]))), raw[16]
+		if length < 12 || length > len(raw) {
+			if length < wire.BatchHead {
 				return d.undecodable(f, out.Next, out.Next+1, errors.New("a batch that is shorter than its head"))
 			}
-			return nil // cut short by the size of the answer
+			d.raw = nil // cut short by the size of the answer
+			return nil
 		}
-		chunk := raw[:size]
-		raw = raw[size:]
+		chunk := raw[:length]
+		d.raw = raw[length:]
 		if magic < 2 {
 			if err := d.legacy(out, f, chunk, to); err != nil {
 				return err
@@ -100,6 +116,7 @@ func (d *decoder) decode(out *decoded, f fetched, pos, to int64, limit int) erro
 			out.Compacted += hole
 			out.Next = b.Base
 		}
+		made += length
 		out.epoch = b.LeaderEpoch
 		isAborted := ab.at(&b)
 		switch {
@@ -112,15 +129,43 @@ func (d *decoder) decode(out *decoded, f fetched, pos, to int64, limit int) erro
 			out.Aborted += min(end, to) - out.Next
 			out.Next = min(end, to)
 		default:
-			if err := d.batch(out, f, &b, chunk[wire.BatchHead:], end, to, isAborted, limit); err != nil {
+			grown, err := d.batch(out, f, &b, chunk[wire.BatchHead:], end, to, isAborted, limit)
+			if err != nil {
 				return err
 			}
+			made += grown
 			if limit > 0 && len(out.Records) >= limit {
 				return nil
 			}
 		}
 	}
 	return nil
+}
+
+// done says whether nothing is left that can be decoded.
+func (d *decoding) done() bool { return len(d.raw) < wire.BatchHead }
+
+// count is how many records the batches to come claim, as far as size goes.
+func (d *decoding) count(limit, size int) int {
+	n, most := 0, len(d.raw)/minRecord
+	for raw := d.raw; len(raw) >= wire.BatchHead && size > 0; {
+		b, _ := wire.ParseRecordBatch(raw)
+		if b.Size < wire.BatchHead || b.Size > len(raw) || b.Magic != 2 || b.Records < 0 {
+			break
+		}
+		if !b.Control() {
+			n += int(b.Records)
+		}
+		raw = raw[b.Size:]
+		if b.Codec() != 0 {
+			break // it may be much larger than it looks; the rest is grown into
+		}
+		size -= b.Size
+	}
+	if limit > 0 {
+		most = min(most, limit)
+	}
+	return min(n, most)
 }
 
 func (d *decoder) undecodable(f fetched, from, to int64, err error) error {
@@ -135,8 +180,8 @@ func (d *decoder) undecodable(f fetched, from, to int64, err error) error {
 const minRecord = 7
 
 // batch reads the records of one batch.
-func (d *decoder) batch(out *decoded, f fetched, b *wire.RecordBatch, payload []byte, end, to int64, aborted bool, limit int) error {
-	bad := func(err error) error { return d.undecodable(f, out.Next, end, err) }
+func (d *decoder) batch(out *decoded, f fetched, b *wire.RecordBatch, payload []byte, end, to int64, aborted bool, limit int) (size int, _ error) {
+	bad := func(err error) (int, error) { return 0, d.undecodable(f, out.Next, end, err) }
 	payload, err := d.decompress.Decompress(payload, kgo.CompressionCodecType(b.Codec()))
 	if err != nil {
 		return bad(err)
@@ -170,7 +215,7 @@ func (d *decoder) batch(out *decoded, f fetched, b *wire.RecordBatch, payload []
 			if offset >= to {
 				out.Compacted += to - out.Next
 				out.Next = to
-				return nil
+				return len(payload), nil
 			}
 			if aborted && offset >= out.Next {
 				out.Compacted += offset - out.Next
@@ -211,14 +256,14 @@ func (d *decoder) batch(out *decoded, f fetched, b *wire.RecordBatch, payload []
 		out.Next = offset + 1
 		out.Records = append(out.Records, rec)
 		if limit > 0 && len(out.Records) >= limit {
-			return nil
+			return len(payload), nil
 		}
 	}
 	if stop := min(end, to); stop > out.Next { // offsets at the end of the batch whose records are gone
 		out.Compacted += stop - out.Next
 		out.Next = stop
 	}
-	return nil
+	return len(payload), nil
 }
 
 func (d *decoder) key(b []byte) string {

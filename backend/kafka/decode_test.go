@@ -78,7 +78,8 @@ func xerialed(b []byte) []byte {
 
 func decodeAll(raw []byte, pos, to int64, aborted ...kmsg.FetchResponseTopicPartitionAbortedTransaction) (decoded, error) {
 	var out decoded
-	err := newDecoder().decode(&out, fetched{raw: raw, aborted: aborted, tp: stream.TopicPartition{Topic: "t"}}, pos, to, 0)
+	run := newDecoder().begin(fetched{raw: raw, aborted: aborted, tp: stream.TopicPartition{Topic: "t"}})
+	err := run.decode(&out, pos, to, 0, 1<<30)
 	return out, err
 }
 
@@ -220,6 +221,22 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%d accounted for, %d passed: %+v", n, out.Next-pos, out)
 		}
 		lastOffset(raw, pos)
+		// In small parts it is the same.
+		var sum decoded
+		run := newDecoder().begin(fetched{raw: raw, aborted: []kmsg.FetchResponseTopicPartitionAbortedTransaction{{ProducerID: 7, FirstOffset: 1}}})
+		for at := pos; ; {
+			var part decoded
+			err := run.decode(&part, at, to, 0, 1)
+			sum.Records = append(sum.Records, part.Records...)
+			sum.Control, sum.Aborted, sum.Compacted, sum.Next = sum.Control+part.Control, sum.Aborted+part.Aborted, sum.Compacted+part.Compacted, part.Next
+			if err != nil || len(run.raw) < wire.BatchHead || part.Next >= to {
+				break
+			}
+			at = part.Next
+		}
+		if sum.Next != out.Next || len(sum.Records) != len(out.Records) || sum.Control != out.Control || sum.Aborted != out.Aborted || sum.Compacted != out.Compacted {
+			t.Fatalf("in parts %+v, whole %+v", sum, out)
+		}
 	})
 }
 
@@ -232,7 +249,8 @@ func TestDecodeAllocatesByBatch(t *testing.T) {
 	d := newDecoder()
 	if n := testing.AllocsPerRun(20, func() {
 		var out decoded
-		if err := d.decode(&out, fetched{raw: raw}, 0, 1000, 0); err != nil || len(out.Records) != 1000 {
+		run := d.begin(fetched{raw: raw})
+		if err := run.decode(&out, 0, 1000, 0, 1<<30); err != nil || len(out.Records) != 1000 {
 			t.Fatal(err)
 		}
 	}); n > 4 {

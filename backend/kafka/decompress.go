@@ -23,10 +23,13 @@ type decompressor struct {
 	gzip sync.Pool
 	lz4  sync.Pool
 	zstd sync.Pool
+	// scratch are buffers that have grown to what batches take, so that each batch is copied once to its true size.
+	scratch sync.Pool
 }
 
 func newDecompressor(max int) *decompressor {
 	d := &decompressor{max: max}
+	d.scratch.New = func() any { return new(bytes.Buffer) }
 	d.gzip.New = func() any { return new(gzip.Reader) }
 	d.lz4.New = func() any { return lz4.NewReader(nil) }
 	d.zstd.New = func() any {
@@ -50,36 +53,48 @@ func (d *decompressor) Decompress(src []byte, codec kgo.CompressionCodecType) ([
 		if err := r.Reset(bytes.NewReader(src)); err != nil {
 			return nil, err
 		}
-		return d.stream(r, len(src))
+		return d.stream(r)
 	case kgo.CodecSnappy:
 		return d.snappy(src)
 	case kgo.CodecLz4:
 		r := d.lz4.Get().(*lz4.Reader)
 		defer d.lz4.Put(r)
 		r.Reset(bytes.NewReader(src))
-		return d.stream(r, len(src))
+		return d.stream(r)
 	case kgo.CodecZstd:
 		z, ok := d.zstd.Get().(*zstd.Decoder)
 		if !ok {
 			return nil, errors.New("zstd cannot be decompressed here")
 		}
 		defer d.zstd.Put(z)
-		out, err := z.DecodeAll(src, nil)
-		if errors.Is(err, zstd.ErrDecoderSizeExceeded) {
+		buf := d.scratch.Get().(*bytes.Buffer)
+		defer d.scratch.Put(buf)
+		buf.Reset()
+		out, err := z.DecodeAll(src, buf.AvailableBuffer())
+		switch {
+		case errors.Is(err, zstd.ErrDecoderSizeExceeded) || len(out) > d.max:
 			return nil, errBomb
+		case err != nil:
+			return nil, err
 		}
-		return out, err
+		buf.Write(out) // keeps what it had to grow to
+		return bytes.Clone(out), nil
 	}
 	return nil, fmt.Errorf("unknown compression %d", codec)
 }
 
-func (d *decompressor) stream(r io.Reader, compressed int) ([]byte, error) {
-	out := bytes.NewBuffer(make([]byte, 0, min(4*compressed, d.max)+bytes.MinRead))
+func (d *decompressor) stream(r io.Reader) ([]byte, error) {
+	out := d.scratch.Get().(*bytes.Buffer)
+	defer d.scratch.Put(out)
+	out.Reset()
 	n, err := out.ReadFrom(io.LimitReader(r, int64(d.max)+1))
-	if n > int64(d.max) {
+	switch {
+	case n > int64(d.max):
 		return nil, errBomb
+	case err != nil:
+		return nil, err
 	}
-	return out.Bytes(), err
+	return bytes.Clone(out.Bytes()), nil
 }
 
 // xerial begins what Java's snappy streams write: blocks, each after its length.

@@ -271,20 +271,23 @@ func (c *Cluster) lastIn(ctx context.Context, tp stream.TopicPartition, from, to
 		if f.err != nil {
 			return rec, false, c.explain("read "+tp.Topic, f.err)
 		}
-		var out decoded
-		if err := d.decode(&out, f, pos, to, 0); err != nil {
-			return rec, false, err
+		before := pos
+		for run := d.begin(f); pos < to && !run.done(); {
+			var out decoded
+			if err := run.decode(&out, pos, to, 0, defaultBatch); err != nil {
+				return rec, false, err
+			}
+			if n := len(out.Records); n > 0 {
+				rec, ok = out.Records[n-1], true
+			}
+			pos = out.Next
 		}
-		if n := len(out.Records); n > 0 {
-			rec, ok = out.Records[n-1], true
-		}
-		if out.Next == pos {
+		if pos == before {
 			if size >= maxResult {
 				break
 			}
 			size *= 4
 		}
-		pos = out.Next
 	}
 	return rec, ok, nil
 }

@@ -103,7 +103,8 @@ func (c *Cluster) OffsetsAt(ctx context.Context, topic string, at time.Time) (ma
 }
 
 const (
-	defaultFetch = 4 << 20 // bytes of one partition in one answer, while they are compressed
+	// defaultBatch is how many bytes one batch takes, about, and one partition's part of an answer.
+	defaultBatch = 2 << 20
 	patience     = 15 * time.Second
 )
 
@@ -136,7 +137,7 @@ func (c *Cluster) Read(ctx context.Context, req replay.ReadRequest) (replay.Read
 		raw: make(chan stretch, 1), out: make(chan result, 1),
 	}
 	if r.bytes <= 0 {
-		r.bytes = defaultFetch
+		r.bytes = defaultBatch
 	}
 	for i := range r.lanes {
 		if r.lanes[i], err = c.lane(i); err != nil {
@@ -183,9 +184,9 @@ type Reader struct {
 	waits atomic.Pointer[Waiting]
 }
 
-// stretch is fetched bytes that begin at an offset, or an error in their place.
+// stretch is fetched bytes that begin where the last one ended, or an error in their place.
 type stretch struct {
-	from int64
+	next int64 // after its last whole batch
 	f    fetched
 	err  error
 	last bool // nothing follows
@@ -290,7 +291,7 @@ func (r *Reader) fetch(ctx context.Context, pos int64) {
 			}
 			err, final := r.judge(ctx, pos, err)
 			if final {
-				send(stretch{from: pos, err: err, last: true})
+				send(stretch{err: err, last: true})
 				return
 			}
 			leader = -1
@@ -298,7 +299,7 @@ func (r *Reader) fetch(ctx context.Context, pos int64) {
 				failing = time.Now()
 			} else if time.Since(failing) > patience {
 				failing = time.Now()
-				if !send(stretch{from: pos, err: err}) {
+				if !send(stretch{err: err}) {
 					return
 				}
 			}
@@ -312,7 +313,7 @@ func (r *Reader) fetch(ctx context.Context, pos int64) {
 		}
 		failing, backoff = time.Time{}, 10*time.Millisecond
 		if f.diverged >= 0 {
-			send(stretch{from: pos, err: r.truncated(pos, f.diverged), last: true})
+			send(stretch{err: r.truncated(pos, f.diverged), last: true})
 			return
 		}
 		stable = f.stable
@@ -335,7 +336,7 @@ func (r *Reader) fetch(ctx context.Context, pos int64) {
 			f.raw, next = nil, f.stable
 		}
 		empty, size, epoch = 0, r.bytes, lastEpoch
-		if !send(stretch{from: pos, f: f}) {
+		if !send(stretch{next: next, f: f}) {
 			return
 		}
 		pos = next
@@ -466,27 +467,37 @@ func (r *Reader) decode(ctx context.Context, pos int64) {
 		if limit < 0 {
 			limit = 1<<63 - 1
 		}
-		var out decoded
-		err := error(nil)
-		if s.f.raw == nil { // nothing is left of these offsets
-			out.Next = min(s.f.stable, limit)
-			out.Compacted = out.Next - pos
-		} else {
-			err = d.decode(&out, s.f, pos, limit, 0)
+		for run := d.begin(s.f); ; {
+			var out decoded
+			var err error
+			if s.f.raw == nil { // nothing is left of these offsets
+				out.Next = min(s.f.stable, limit)
+				out.Compacted = out.Next - pos
+			} else {
+				err = run.decode(&out, pos, limit, 0, int(r.bytes))
+			}
+			// What retention took while it was asked for is no hole.
+			if out.Compacted > 0 && s.f.start > pos {
+				err = &replay.GapError{Topic: r.tp.Topic, Partition: r.tp.Partition, From: pos, To: min(s.f.start, limit)}
+				out.Next = pos
+			}
+			moved := out.Next > pos
+			if moved && !send(result{b: out.batch(pos, s.f)}) {
+				r.drain()
+				return
+			}
+			pos = out.Next
+			if err != nil {
+				send(result{err: err, last: true})
+				r.drain()
+				return
+			}
+			if s.f.raw == nil || run.done() || pos >= limit {
+				break
+			}
 		}
-		// What retention took while it was asked for is no hole.
-		if out.Compacted > 0 && s.f.start > pos {
-			gap := &replay.GapError{Topic: r.tp.Topic, Partition: r.tp.Partition, From: pos, To: min(s.f.start, limit)}
-			send(result{err: gap, last: true})
-			r.drain()
-			return
-		}
-		if out.Next > pos && !send(result{b: out.batch(pos, s.f)}) {
-			r.drain()
-			return
-		}
-		pos = out.Next
-		if err != nil {
+		if expected := min(s.next, limit); pos != expected {
+			err := fault.New(fault.Internal, "read "+r.tp.Topic, "", "partition %d: offsets %d to %d were fetched and not accounted for", r.tp.Partition, pos, expected-1)
 			send(result{err: err, last: true})
 			r.drain()
 			return
