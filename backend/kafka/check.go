@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"time"
@@ -20,7 +22,7 @@ import (
 
 // Stage is one stage of a connection test.
 type Stage struct {
-	Name   string // dns, tcp, tls, sasl, api versions, metadata, brokers
+	Name   string // dns, tcp, tls, api versions, sasl, metadata, brokers
 	Detail string
 	Err    error
 	Next   string // how to mend it
@@ -160,48 +162,99 @@ func (t *connectionTest) presented(address string) string {
 		certs[0].Issuer.CommonName, certs[0].NotAfter.UTC().Format(time.DateOnly), hex.EncodeToString(sum[:]))
 }
 
-// speak goes on in Kafka's protocol, with a client of its own so that nothing is remembered from before.
+// hello asks what the broker speaks, and whether it knows the SASL mechanism, before anything secret is sent.
+func (t *connectionTest) hello(address string) bool {
+	ctx, cancel := context.WithTimeout(t.ctx, dialTimeout)
+	defer cancel()
+	conn, err := t.c.dialer(t.c.gate, &refusals{c: t.c})(ctx, "tcp", address)
+	if err != nil {
+		t.failed("api versions", err, "try again: it answered a moment ago")
+		return false
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(dialTimeout / 2))
+	versions := kmsg.NewPtrApiVersionsRequest()
+	var resp kmsg.ApiVersionsResponse
+	if err = exchange(conn, versions, &resp); err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if err != nil {
+		next := "what answers there is not a Kafka broker, or not on this port"
+		if t.c.o.TLS == nil {
+			next += "; or it wants TLS"
+		}
+		t.failed("api versions", err, next)
+		return false
+	}
+	t.ok("api versions", "%d kinds of requests", len(resp.ApiKeys))
+	if t.c.o.SASL == nil {
+		return true
+	}
+	shake := kmsg.NewPtrSASLHandshakeRequest()
+	shake.SetVersion(1)
+	shake.Mechanism = t.c.o.SASL.Mechanism
+	var offered kmsg.SASLHandshakeResponse
+	offered.SetVersion(1)
+	if err = exchange(conn, shake, &offered); err != nil {
+		t.failed("sasl", err, "the broker ends the connection at the word SASL: this port may want none")
+		return false
+	}
+	if err := kerr.ErrorForCode(offered.ErrorCode); err != nil {
+		next := "this port wants no SASL"
+		if len(offered.SupportedMechanisms) > 0 {
+			next = "use one of what the broker offers: " + strings.Join(offered.SupportedMechanisms, ", ")
+		}
+		t.failed("sasl", fmt.Errorf("%s: %w", shake.Mechanism, err), next)
+		return false
+	}
+	return true
+}
+
+// exchange sends one request and reads its answer.
+func exchange(conn net.Conn, req kmsg.Request, resp kmsg.Response) error {
+	if _, err := conn.Write(kmsg.NewRequestFormatter(kmsg.FormatterClientID("freshet")).AppendRequest(nil, req, 1)); err != nil {
+		return err
+	}
+	var head [8]byte // length, correlation id
+	if _, err := io.ReadFull(conn, head[:]); err != nil {
+		return err
+	}
+	size := binary.BigEndian.Uint32(head[:])
+	if size < 4 || size > 1<<20 || binary.BigEndian.Uint32(head[4:]) != 1 {
+		return fmt.Errorf("it answers %q", head[:])
+	}
+	body := make([]byte, size-4)
+	if _, err := io.ReadFull(conn, body); err != nil {
+		return err
+	}
+	return resp.ReadFrom(body)
+}
+
+// speak goes on with a client of its own, so that nothing is remembered from before.
 func (t *connectionTest) speak(address string) {
+	if !t.hello(address) {
+		return
+	}
 	cl, err := t.c.newClient(t.c.gate, kgo.SeedBrokers(address), kgo.RetryTimeout(5*time.Second), kgo.RequestRetries(1))
 	if err != nil {
-		t.failed("api versions", err, "")
+		t.failed("metadata", err, "")
 		return
 	}
 	defer cl.Close()
 	ctx, cancel := context.WithTimeout(t.ctx, 2*dialTimeout)
 	defer cancel()
-
-	// kgo authenticates a connection before its first request.
-	versions, err := kmsg.NewPtrApiVersionsRequest().RequestWith(ctx, cl)
-	if err != nil {
-		if t.c.o.SASL != nil && saslFailed(err) {
+	if t.c.o.SASL != nil {
+		// kgo authenticates a connection before its first request.
+		if _, err := kmsg.NewPtrApiVersionsRequest().RequestWith(ctx, cl); err != nil {
 			next := "check the user and the password"
 			if strings.HasPrefix(t.c.o.SASL.Mechanism, "SCRAM") {
 				next += "; the broker must hold credentials of the user for " + t.c.o.SASL.Mechanism
 			}
-			if errors.Is(err, kerr.UnsupportedSaslMechanism) {
-				next = "the broker does not offer " + t.c.o.SASL.Mechanism + ": choose another mechanism"
-			}
 			t.failed("sasl", err, next)
 			return
 		}
-		var first *kgo.ErrFirstReadEOF
-		next := "what answers there is not a Kafka broker, or not on this port"
-		if errors.As(err, &first) {
-			switch {
-			case t.c.o.TLS == nil:
-				next = "the broker ends the connection: it may want TLS"
-			case t.c.o.SASL == nil:
-				next = "the broker ends the connection: it may want SASL"
-			}
-		}
-		t.failed("api versions", err, next)
-		return
-	}
-	if t.c.o.SASL != nil {
 		t.ok("sasl", "%s", t.c.o.SASL)
 	}
-	t.ok("api versions", "%d kinds of requests", len(versions.ApiKeys))
 
 	meta, err := t.c.metadata(ctx, cl, 0)
 	if err != nil {
@@ -227,14 +280,4 @@ func (t *connectionTest) speak(address string) {
 		}
 	}
 	t.ok("brokers", "all %d can be reached where they advertise themselves", len(meta.Brokers))
-}
-
-func saslFailed(err error) bool {
-	for _, e := range []error{kerr.SaslAuthenticationFailed, kerr.UnsupportedSaslMechanism, kerr.IllegalSaslState} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	var first *kgo.ErrFirstReadEOF
-	return fault.Is(err, fault.Denied) || errors.As(err, &first)
 }
