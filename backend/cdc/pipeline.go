@@ -156,6 +156,11 @@ func (p *Pipeline) Resume(ctx context.Context) error {
 			return err
 		}
 	}
+	p.status.set(func(s *probes.SourceProgress) {
+		if s.State == Paused || s.State == Stopped {
+			s.State, s.Why = Reconnecting, "resumed"
+		}
+	})
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	close(p.wake)

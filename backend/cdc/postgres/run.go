@@ -230,11 +230,13 @@ func (s *Source) tellWaiting(ctx context.Context, w *cdc.Writer) (holder string)
 			return holder
 		case <-tick.C:
 		}
+		var oldest string
 		err := s.with(ctx, "look for open transactions", func(q querier) (err error) {
-			holder, err = oldestTransaction(ctx, q, 0)
+			oldest, err = oldestTransaction(ctx, q, 0)
 			return err
 		})
-		if err == nil && holder != "" {
+		if err == nil && oldest != "" {
+			holder = oldest
 			w.SetState(cdc.Snapshot, "the slot waits for "+holder)
 		}
 	}

@@ -100,42 +100,34 @@ func (s *Source) Slot(ctx context.Context) (probes.SlotStatus, error) {
 	return st, err
 }
 
-const (
-	positionPoll = 5 * time.Millisecond
-	// positionWait bounds how long Position waits for the server to write what it has inserted. The WAL writer does it
-	// every 200 ms unless told otherwise, and for what was committed asynchronously in three rounds.
-	positionWait = 10 * time.Second
-)
+const positionPoll = 5 * time.Millisecond
 
-// Position is a position after everything that was committed before the call, asynchronously too, which the server has
-// written and so will send.
+// Position is a position after everything that was committed before the call, and which the server will send by and by.
+// What was committed asynchronously is written within three rounds of the WAL writer: it is waited for that long, unless
+// all WAL is written before. What open transactions have inserted need not be, and is not waited for longer.
 func (s *Source) Position(ctx context.Context) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, positionWait)
-	defer cancel()
-	var inserted uint64
+	const op = "read the server's position"
+	var inserted pglogrepl.LSN
+	began := time.Now()
 	for {
 		var now, flushed pglogrepl.LSN
-		var block uint64
-		err := s.with(ctx, "read the server's position", func(q querier) error {
+		var round int64
+		err := s.with(ctx, op, func(q querier) error {
 			return q.QueryRow(ctx, `SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END, `+walEnd+`,
-				current_setting('wal_block_size')::int8`).Scan(&now, &flushed, &block)
+				(SELECT setting::int8 FROM pg_settings WHERE name = 'wal_writer_delay')`).Scan(&now, &flushed, &round)
 		})
 		if err != nil {
 			return 0, err
 		}
 		if inserted == 0 {
-			inserted = uint64(now)
-			// At the start of a page it counts the page's header, which is not written before the next record is.
-			if header := inserted % block; header == 24 || header == 40 {
-				inserted -= header
-			}
+			inserted = now
 		}
-		if uint64(flushed) >= inserted {
+		if flushed >= inserted || time.Since(began) > 3*time.Duration(round)*time.Millisecond {
 			return uint64(flushed), nil
 		}
 		select {
 		case <-ctx.Done():
-			return 0, s.fault("read the server's position", ctx.Err())
+			return 0, s.fault(op, ctx.Err())
 		case <-time.After(positionPoll):
 		}
 	}
