@@ -3,9 +3,11 @@ package embedded_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -16,10 +18,29 @@ import (
 	"freshet/backend/kafka/embedded"
 )
 
+// lines is a log that is looked into.
+type lines struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) has(s string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.b.String(), s)
+}
+
 // Compaction keeps the newest value of each key, and nothing of it is lost to a transaction that is aborted later.
 func TestCompaction(t *testing.T) {
 	ctx := within(t, 60*time.Second)
-	b := open(t, embedded.Options{Dir: t.TempDir(), CleanEvery: 50 * time.Millisecond})
+	log := &lines{}
+	b := open(t, embedded.Options{Dir: t.TempDir(), CleanEvery: 50 * time.Millisecond, Log: slog.New(slog.NewTextHandler(log, nil))})
 	topic(t, ctx, b.Addr(), "keys", 1, map[string]string{"cleanup.policy": "compact"})
 	cl := client(t, b.Addr())
 	pad := strings.Repeat("x", 1000)
@@ -41,17 +62,29 @@ func TestCompaction(t *testing.T) {
 		return m
 	}
 	write(cl, 0)
+	produce(t, ctx, cl, "keys", 0, "k77=77")
 	tx := client(t, b.Addr(), kgo.TransactionalID("tx"), kgo.TransactionTimeout(time.Minute))
 	begin(t, tx)
 	write(tx, 1000)
+	produce(t, ctx, tx, "keys", 0, "k77=78")
 	n := 200
-	for range 10 { // compaction is due, and must wait
+	for range 10 {
 		write(cl, n)
 		n += 200
 	}
+	eventually(t, ctx, "compaction is due and left alone", func() bool { return log.has("a transaction is open on a compacted topic") })
+	if n := len(committed(t, ctx, b.Addr(), "keys", 0)); n != 201 { // up to the open transaction
+		t.Fatalf("%d records", n)
+	}
 	end(t, ctx, tx, kgo.TryAbort)
 	eventually(t, ctx, "compacted", func() bool { return len(committed(t, ctx, b.Addr(), "keys", 0)) < 1000 })
+	if last := newest()["77"]; last != 77 {
+		t.Fatalf("key 77 is at %d: what was aborted took its place", last)
+	}
 	for key, last := range newest() {
+		if key == "77" {
+			continue
+		}
 		var k int
 		fmt.Sscan(key, &k)
 		if last != n-10+k {
@@ -77,6 +110,9 @@ func TestCompaction(t *testing.T) {
 		}
 	}
 	for key, last := range newest() {
+		if key == "77" {
+			continue
+		}
 		var k int
 		fmt.Sscan(key, &k)
 		if last != n-10+k {

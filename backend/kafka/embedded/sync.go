@@ -246,7 +246,7 @@ func (s *syncer) partition(p part, from int64) (int64, error) {
 	return newest, nil
 }
 
-// forget has a partition synced whole the next time.
+// everythingOf syncs partitions whole.
 func (s *syncer) everythingOf(parts []part) error {
 	for _, p := range parts {
 		if _, err := s.partition(p, -1); err != nil {
