@@ -1,13 +1,16 @@
-// Package feed holds what changed for whoever asks: the newest value of each topic, and the events of the last while. It
-// is read by polls that are held until there is something, since some webviews buffer whole answers and have no other
-// way to be told.
+// Package feed tells whoever holds a poll what changed: the newest value of each topic, and events, of which every one
+// counts. Start with New. Polls are held until there is something, since some webviews buffer whole answers and have no
+// other way to be told.
+//
+// It is an engine. A Feed may be used from any goroutine and has none of its own. What it keeps is bounded: a value
+// takes the place of the one before it, the oldest events are dropped, and who would have needed them is told.
 package feed
 
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,89 +23,112 @@ const (
 	Hold = 20 * time.Second
 	// MaxHeld is how many polls one session may have held; further ones are answered at once.
 	MaxHeld = 2
-	// maxItems and maxBytes bound what is kept for cursors that lag behind.
-	maxItems = 4096
-	maxBytes = 8 << 20
-	// answerBytes bounds one answer; a single larger item still goes alone.
+	// maxEvents and maxEventBytes bound the events that are kept for polls that come late.
+	maxEvents     = 4096
+	maxEventBytes = 8 << 20
+	// maxTopics bounds the values.
+	maxTopics = 1024
+	// answerBytes bounds one answer; a larger item goes alone.
 	answerBytes = 1 << 20
 )
 
-// Item is a topic's new value.
+// Item is a topic's newest value, or an event.
 type Item struct {
 	Topic string
 	Data  json.RawMessage
 }
 
-// Answer is what one poll returns.
+// Answer is what one poll returns: what is newer than its cursor, in the order it was published.
 type Answer struct {
-	Cursor   string
-	Instance string
-	Gap      bool  // the cursor was too old, or another instance's: Items are the newest value of each topic
-	Dropped  int64 // items that were dropped before this poll could have them
+	Cursor   string // for the next poll
+	Instance string // of the feed: another one after a restart
+	Gap      bool   // the cursor was another instance's, or Dropped is not 0
+	Dropped  int64  // events after the cursor that are not kept any more
 	Items    []Item
 }
 
-// Feed keeps values and wakes polls. Order: items of all topics come in the order they were published. Drop: the oldest
-// items go first, and a cursor that needed one of them is told of a gap and given the newest value of every topic.
+// Feed keeps what was published and wakes polls.
 type Feed struct {
 	instance string
 
 	mu     sync.Mutex
-	seq    uint64 // of the newest item
-	ring   []entry
-	bytes  int
-	latest map[string]entry
-	held   map[string]int
-	wake   chan struct{} // closed and replaced at every publication
+	seq    uint64           // of the newest entry
+	values map[string]entry // the newest of each topic
+	events []entry          // oldest first
+	gone   uint64           // events dropped before those
+	bytes  int              // of events
+	held   map[string]int   // polls by session
+	wake   chan struct{}    // closed and replaced whenever something is published
 }
 
 type entry struct {
-	seq uint64
-	Item
+	seq   uint64
+	event bool
+	item  Item
 }
 
-// New makes an empty feed, an instance of its own: cursors of another are recognised.
+// New makes an empty feed.
 func New() *Feed {
-	var id [6]byte
-	rand.Read(id[:])
-	return &Feed{instance: hex.EncodeToString(id[:]), latest: map[string]entry{}, held: map[string]int{}, wake: make(chan struct{})}
+	return &Feed{instance: strings.ToLower(rand.Text()[:12]), values: map[string]entry{}, held: map[string]int{}, wake: make(chan struct{})}
 }
 
-// Publish makes v the topic's newest value. Within what is kept for polls, a value of the same topic that v replaces is
-// kept as well: events are values too.
+// Publish makes v the topic's value. A poll that has not seen the value before it never will.
 func (f *Feed) Publish(topic string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
-		return err
+		return fmt.Errorf("publish %s: %w", topic, err)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.seq++
-	e := entry{f.seq, Item{topic, data}}
-	f.latest[topic] = e
-	f.ring = append(f.ring, e)
-	f.bytes += len(data)
-	drop := 0
-	for len(f.ring)-drop > maxItems || f.bytes > maxBytes && len(f.ring)-drop > 1 {
-		f.bytes -= len(f.ring[drop].Data)
-		drop++
+	if _, known := f.values[topic]; !known && len(f.values) == maxTopics {
+		return fmt.Errorf("publish %s: there are %d topics already", topic, maxTopics)
 	}
-	f.ring = slices.Delete(f.ring, 0, drop)
-	close(f.wake)
-	f.wake = make(chan struct{})
+	f.values[topic] = f.next(entry{item: Item{topic, data}})
 	return nil
 }
 
-// Poll returns what was published after the cursor, waiting for it until ctx ends or Hold is over; then Items is empty
-// and the cursor goes on. An empty cursor asks for the newest value of every topic, and is answered at once.
+// Event publishes something that happened. Every poll sees it, while it is kept.
+func (f *Feed) Event(topic string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("publish %s: %w", topic, err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.events = append(f.events, f.next(entry{event: true, item: Item{topic, data}}))
+	f.bytes += len(data)
+	drop := 0
+	for len(f.events)-drop > maxEvents || f.bytes > maxEventBytes && len(f.events)-drop > 1 {
+		f.bytes -= len(f.events[drop].item.Data)
+		drop++
+	}
+	f.events = slices.Delete(f.events, 0, drop)
+	f.gone += uint64(drop)
+	return nil
+}
+
+// next numbers an entry and wakes the polls, which see it once the lock is free.
+func (f *Feed) next(e entry) entry {
+	f.seq++
+	e.seq = f.seq
+	close(f.wake)
+	f.wake = make(chan struct{})
+	return e
+}
+
+// Poll returns what was published after the cursor, waiting for it until ctx ends or Hold is over; then Items is empty.
+// An empty cursor asks for the newest value of every topic, without the events before, and is answered at once, as one
+// of another instance is.
 func (f *Feed) Poll(ctx context.Context, session, after string) Answer {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	from, known := f.parse(after)
-	if !known {
-		return f.snapshot(after != "")
+	from, ok := f.parse(after)
+	if !ok {
+		a := f.since(cursor{events: f.gone + uint64(len(f.events)), skip: f.seq})
+		a.Gap = after != ""
+		return a
 	}
-	if from < f.seq || f.held[session] >= MaxHeld {
+	if from.seq < f.seq || f.held[session] >= MaxHeld {
 		return f.since(from)
 	}
 	f.held[session]++
@@ -111,65 +137,75 @@ func (f *Feed) Poll(ctx context.Context, session, after string) Answer {
 			delete(f.held, session)
 		}
 	}()
-	timer := time.NewTimer(Hold)
-	defer timer.Stop()
 	wake := f.wake
 	f.mu.Unlock()
+	timer := time.NewTimer(Hold)
 	select {
 	case <-wake:
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+	timer.Stop()
 	f.mu.Lock()
 	return f.since(from)
 }
 
-// parse reads a cursor; known is false for an empty one, one that is no cursor and one of another instance.
-func (f *Feed) parse(cursor string) (seq uint64, known bool) {
-	instance, rest, ok := strings.Cut(cursor, "-")
-	if !ok || instance != f.instance {
-		return 0, false
-	}
-	seq, err := strconv.ParseUint(rest, 10, 64)
-	return seq, err == nil && seq <= f.seq
+// cursor is how far a poll has got.
+type cursor struct {
+	seq    uint64 // everything up to it was seen
+	events uint64 // events up to there, dropped ones too: what is missing can be counted
+	skip   uint64 // events up to here are not wanted
 }
 
-func (f *Feed) cursor(seq uint64) string { return f.instance + "-" + strconv.FormatUint(seq, 10) }
+func (f *Feed) format(c cursor) string {
+	return fmt.Sprintf("%s-%d-%d-%d", f.instance, c.seq, c.events, c.skip)
+}
 
-func (f *Feed) since(from uint64) Answer {
-	if from == f.seq {
-		return Answer{Cursor: f.cursor(f.seq), Instance: f.instance}
+// parse reads a cursor of this instance.
+func (f *Feed) parse(s string) (c cursor, ok bool) {
+	parts := strings.Split(s, "-")
+	if len(parts) != 4 || parts[0] != f.instance {
+		return c, false
 	}
-	first := f.ring[0].seq
-	if from+1 < first {
-		a := f.snapshot(true)
-		a.Dropped = int64(first - from - 1)
-		return a
-	}
-	a := Answer{Instance: f.instance}
-	size := 0
-	last := from
-	for _, e := range f.ring[from+1-first:] {
-		if size += len(e.Data); size > answerBytes && len(a.Items) > 0 {
-			break
+	for i, into := range []*uint64{&c.seq, &c.events, &c.skip} {
+		var err error
+		if *into, err = strconv.ParseUint(parts[i+1], 10, 64); err != nil {
+			return c, false
 		}
-		a.Items = append(a.Items, e.Item)
-		last = e.seq
 	}
-	a.Cursor = f.cursor(last)
-	return a
+	return c, c.seq <= f.seq && c.events <= f.gone+uint64(len(f.events))
 }
 
-// snapshot is the newest value of every topic, in the order they were published.
-func (f *Feed) snapshot(gap bool) Answer {
-	all := make([]entry, 0, len(f.latest))
-	for _, e := range f.latest {
-		all = append(all, e)
+// since gives what is newer than the cursor, up to answerBytes.
+func (f *Feed) since(c cursor) Answer {
+	var newer []entry
+	for _, v := range f.values {
+		if v.seq > c.seq {
+			newer = append(newer, v)
+		}
 	}
-	slices.SortFunc(all, func(a, b entry) int { return int(int64(a.seq) - int64(b.seq)) })
-	a := Answer{Cursor: f.cursor(f.seq), Instance: f.instance, Gap: gap}
-	for _, e := range all {
-		a.Items = append(a.Items, e.Item)
+	first, _ := slices.BinarySearchFunc(f.events, max(c.seq, c.skip)+1, func(e entry, seq uint64) int { return int(int64(e.seq) - int64(seq)) })
+	newer = append(newer, f.events[first:]...)
+	slices.SortFunc(newer, func(a, b entry) int { return int(int64(a.seq) - int64(b.seq)) })
+
+	a := Answer{Instance: f.instance}
+	if c.events < f.gone {
+		a.Gap, a.Dropped = true, int64(f.gone-c.events)
+		c.events = f.gone
 	}
+	size := 0
+	for _, e := range newer {
+		if size += len(e.item.Data); size > answerBytes && len(a.Items) > 0 {
+			a.Cursor = f.format(c)
+			return a
+		}
+		a.Items = append(a.Items, e.item)
+		c.seq = e.seq
+		if e.event {
+			c.events++
+		}
+	}
+	c.seq = f.seq
+	a.Cursor = f.format(c)
 	return a
 }
