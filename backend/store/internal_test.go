@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -180,6 +181,47 @@ func TestFullDisk(t *testing.T) {
 	if seq, err := s.ledger.Record(context.Background(), e); err != nil || seq != uint64(recorded)+1 {
 		t.Errorf("with room again: entry %d, %v", seq, err)
 	}
+}
+
+// TestUnfinishedFrame: a frame that a killed writer did not finish is none, as long as the log's index says so; a frame of
+// the same look that was committed is damage.
+func TestUnfinishedFrame(t *testing.T) {
+	s := openInternal(t, t.TempDir(), Options{})
+	for range 5 {
+		if _, err := s.ledger.Record(t.Context(), auditlog.Entry{Actor: "a", Action: "b", Phase: auditlog.Note}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	killed := filepath.Join(t.TempDir(), "ledger.db")
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := copyFile(s.ledger.file.path+suffix, killed+suffix); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wal, err := os.ReadFile(killed + "-wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(what string, b []byte, want int) {
+		t.Helper()
+		if err := os.WriteFile(killed+"-wal", b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := checkWAL(killed + "-wal"); err != nil || len(found) != want {
+			t.Errorf("%s: %v, %v", what, found, err)
+		}
+	}
+	check("as it was", wal, 0)
+	torn := append(bytes.Clone(wal), make([]byte, frameHeader+4096)...)
+	copy(torn[len(wal)+8:], wal[16:24]) // the salts
+	check("with an unfinished frame", torn, 0)
+	committed := bytes.Clone(wal)
+	committed[len(wal)-1] ^= 1
+	check("with the newest commit changed", committed, 1)
+	if err := os.Remove(killed + "-shm"); err != nil {
+		t.Fatal(err)
+	}
+	check("without the index", torn, 1)
 }
 
 // TestAfterAnIOError: nothing more is taken for durable on that connection.

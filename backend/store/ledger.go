@@ -31,7 +31,11 @@ type Ledger struct {
 }
 
 func openLedger(ctx context.Context, dir string, o Options) (*Ledger, error) {
-	f, err := openFile(ctx, filepath.Join(dir, "ledger.db"), "ledger", o.Log)
+	path := filepath.Join(dir, "ledger.db")
+	if found, err := checkWAL(path + "-wal"); err != nil || len(found) > 0 {
+		o.Log.Warn("the ledger's write-ahead log is not as it was written; after a power failure that is its unfinished end", "found", found, "err", err)
+	}
+	f, err := openFile(ctx, path, "ledger", o.Log)
 	if err != nil {
 		return nil, err
 	}

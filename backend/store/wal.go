@@ -1,12 +1,14 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"freshet/backend/auditlog"
 )
@@ -23,6 +25,10 @@ const (
 // checkWAL finds the first frame of the current log that is not as it was written. What older logs left behind it does
 // not count.
 func checkWAL(path string) ([]auditlog.Finding, error) {
+	shm, err := os.ReadFile(strings.TrimSuffix(path, "-wal") + "-shm") // before the log: the index follows it
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -71,11 +77,25 @@ func checkWAL(path string) ([]auditlog.Finding, error) {
 			sum = walSum(order, walSum(order, sum, frame[:8]), frame[frameHeader:])
 			whole = sum == sumAt(frame[16:])
 		}
+		if ours && !whole && !ended && unfinished(shm, head, n) {
+			ended = true
+			continue
+		}
 		if whole != ours {
 			return damaged(page, "frame %d, of page %d, is not as it was written (or power failed while it was)", n, page), nil
 		}
 		ended = ended || !whole
 	}
+}
+
+// unfinished reports whether the log's index, as the last writer left it, says that frame n was never committed: then
+// that writer was killed while it wrote the frame, and nobody was told that it is there.
+func unfinished(shm, head []byte, n int) bool {
+	const size = 48 // of each of the two copies at the start (https://sqlite.org/walformat.html#the_wal_index_header)
+	if len(shm) < 2*size || !bytes.Equal(shm[:size], shm[size:2*size]) || shm[12] != 1 || !bytes.Equal(shm[32:40], head[16:24]) {
+		return false
+	}
+	return n >= int(binary.NativeEndian.Uint32(shm[16:]))
 }
 
 // walSum goes on with SQLite's checksum over b, whose length is a multiple of 8.

@@ -92,6 +92,10 @@ func (f *file) open(ctx context.Context, schema string) (err error) {
 	if f.conn, err = f.write.Conn(ctx); err != nil {
 		return err
 	}
+	// What a killed writer left of an unfinished commit would lie behind the next one, and look like damage.
+	if err := f.truncateWAL(ctx); err != nil {
+		return err
+	}
 	f.read, err = openReaders(f.path)
 	return err
 }
@@ -150,15 +154,19 @@ func (f *file) run() {
 			f.batch(r)
 			idle.Reset(idleCheckpoint)
 		case <-idle.C:
-			var busy, pages, moved int
-			err := f.conn.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved)
-			if err != nil {
+			if err := f.truncateWAL(context.Background()); err != nil {
 				f.log.Warn("empty the write-ahead log", "file", f.path, "err", err)
 			}
 		case <-f.quit:
 			return
 		}
 	}
+}
+
+// truncateWAL moves everything into the database and empties the -wal file, unless a reader is in the way.
+func (f *file) truncateWAL(ctx context.Context) error {
+	var busy, pages, moved int
+	return f.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved)
 }
 
 // batch runs r and whoever is waiting in one transaction.
