@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -252,6 +253,11 @@ func (r *Reader) Close() {
 	})
 }
 
+func (r *Reader) compacted(ctx context.Context) (bool, error) {
+	config, err := r.c.topicConfig(ctx, r.tp.Topic)
+	return strings.Contains(config["cleanup.policy"], "compact"), err
+}
+
 // fetch brings stretches until To, an error that repeats, or the end of the reader.
 func (r *Reader) fetch(ctx context.Context, pos int64) {
 	defer close(r.raw)
@@ -331,6 +337,24 @@ func (r *Reader) fetch(ctx context.Context, pos int64) {
 				size = min(4*size, maxResult)
 				continue
 			case empty < 6:
+				continue
+			}
+			// Nothing but compaction empties a range, so elsewhere the answer only left this partition out.
+			compacted, err := r.compacted(ctx)
+			if err == nil && !compacted {
+				err = fault.New(fault.Unavailable, "read "+r.tp.Topic, "look at the load and the log of the broker",
+					"partition %d has offsets %d to %d and the broker answers none of them", r.tp.Partition, pos, f.stable)
+			}
+			if err != nil {
+				if ctx.Err() != nil || !send(stretch{err: err}) {
+					return
+				}
+				select {
+				case <-ctx.Done():
+					return
+				case <-time.After(time.Second):
+				}
+				empty = 0
 				continue
 			}
 			f.raw, next = nil, f.stable

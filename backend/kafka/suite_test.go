@@ -405,7 +405,14 @@ func (e *env) zoo(t *testing.T, ctx context.Context) (name string, at time.Time,
 			must(t, errors.Join(tx.EndTransaction(ctx, kgo.TryAbort), other.EndTransaction(ctx, kgo.TryCommit)))
 		}
 	}
-	return name, at, find(t, ctx, e.c, name).Partitions[0].Stable
+	var stable int64
+	// A broker answers the end of a transaction before it writes the marker.
+	eventually(t, ctx, "the last markers are written", func() bool {
+		p := find(t, ctx, e.c, name).Partitions[0]
+		stable = p.Stable
+		return p.Stable == p.End
+	})
+	return name, at, stable
 }
 
 func testReadEverything(t *testing.T, ctx context.Context, e *env) {
