@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,9 +23,8 @@ type KafkaServer struct {
 	Config string // a file of client settings for Kafka's own tools
 
 	scripts string
-	cmd     *exec.Cmd
-	done    chan struct{} // closed when cmd has ended
 	t       testing.TB
+	process
 }
 
 // Kafka starts a broker for the length of the test. Options are further name=value settings of the broker, or "--sasl"
@@ -56,19 +54,6 @@ func Kafka(t testing.TB, options ...string) *KafkaServer {
 		t.Fatal(err)
 	}
 	return k
-}
-
-// Running reports whether the broker's process lives.
-func (k *KafkaServer) Running() bool {
-	if k.done == nil {
-		return false
-	}
-	select {
-	case <-k.done:
-		return false
-	default:
-		return true
-	}
 }
 
 // Start starts a stopped broker on its port, with its data, and returns when it serves.
@@ -146,22 +131,8 @@ func (k *KafkaServer) start(options ...string) error {
 	}
 	defer log.Close()
 	cmd := exec.Command(filepath.Join(k.scripts, "kafka.sh"), append([]string{"run", k.Dir}, options...)...)
-	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = endWithParent()
-	k.cmd, k.done = cmd, make(chan struct{})
-	started := make(chan error)
-	go func(done chan struct{}) {
-		defer close(done)
-		onThread(func() error {
-			err := cmd.Start()
-			started <- err
-			if err == nil {
-				cmd.Wait() // how it ended is in its log
-			}
-			return nil
-		})
-	}(k.done)
-	if err := <-started; err != nil {
+	if err := k.process.start(cmd, log); err != nil {
 		return err
 	}
 	deadline := time.After(2 * startLimit) // a JVM on a busy machine
@@ -199,21 +170,7 @@ func (k *KafkaServer) end(sig syscall.Signal) error {
 
 func (k *KafkaServer) logFile() string { return filepath.Join(k.Dir, "log") }
 
-func (k *KafkaServer) logTail() string {
-	b, err := os.ReadFile(k.logFile())
-	if err != nil {
-		return err.Error()
-	}
-	return string(b[max(0, len(b)-8192):])
-}
-
-// onThread runs f on an operating system thread of its own: the signal that endWithParent asks for is sent when the
-// thread ends that started the process.
-func onThread(f func() error) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	return f()
-}
+func (k *KafkaServer) logTail() string { return tail(k.logFile()) }
 
 // needKafka returns the folder of the peers' scripts, with Kafka's jars fetched, or skips the test.
 func needKafka(t testing.TB) string {
@@ -222,19 +179,11 @@ func needKafka(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	missing := func(format string, args ...any) {
-		t.Helper()
-		message := fmt.Sprintf("Apache Kafka is not to be had here, so this is NOT tested: "+format, args...)
-		if os.Getenv("CI") == "true" {
-			t.Fatal(message)
-		}
-		t.Skip(message)
-	}
 	if _, err := exec.LookPath("java"); err != nil {
-		missing("%v", err)
+		Missing(t, "Apache Kafka", err)
 	}
 	if out, err := exec.Command(filepath.Join(scripts, "fetch.sh"), "kafka").CombinedOutput(); err != nil {
-		missing("%v\n%s", err, out)
+		Missing(t, "Apache Kafka", fmt.Errorf("%w\n%s", err, out))
 	}
 	return scripts
 }

@@ -58,19 +58,19 @@ type PostgresServer struct {
 	bin      string
 	base     string
 	settings []string
-	cmd      *exec.Cmd
-	done     chan struct{} // closed when cmd has ended
 	t        testing.TB
+	process
 }
 
 // Postgres starts a server of the major version for the length of the test. Settings are further name=value pairs of
 // its configuration, for instance "fsync=off". Version 15 is the machine's where it has one; other builds are fetched
-// once with the mvn client. Where a build cannot be had the test is skipped.
+// once with the mvn client. Where a build cannot be had the test is skipped, except where
+// CI=true: there it fails.
 func Postgres(t testing.TB, version int, settings ...string) *PostgresServer {
 	t.Helper()
 	bin, err := postgresBinaries(version)
 	if err != nil {
-		t.Skipf("PostgreSQL %d is not to be had here: %v", version, err)
+		Missing(t, fmt.Sprintf("PostgreSQL %d", version), err)
 	}
 	p, err := StartPostgres(bin, version, settings...)
 	if err != nil {
@@ -93,7 +93,7 @@ func PostgresBinaries(t testing.TB, version int) string {
 	t.Helper()
 	bin, err := postgresBinaries(version)
 	if err != nil {
-		t.Skipf("PostgreSQL %d is not to be had here: %v", version, err)
+		Missing(t, fmt.Sprintf("PostgreSQL %d", version), err)
 	}
 	return bin
 }
@@ -145,19 +145,6 @@ func (p *PostgresServer) Exec(database, sql string) {
 	defer conn.Close(ctx)
 	if _, err := conn.Exec(ctx, sql).ReadAll(); err != nil {
 		p.t.Fatalf("%v\n%s", err, sql)
-	}
-}
-
-// Running reports whether the server process lives.
-func (p *PostgresServer) Running() bool {
-	if p.done == nil {
-		return false
-	}
-	select {
-	case <-p.done:
-		return false
-	default:
-		return true
 	}
 }
 
@@ -251,22 +238,8 @@ func (p *PostgresServer) run() error {
 	defer log.Close()
 	cmd := exec.Command(filepath.Join(p.bin, "postgres"), args...)
 	cmd.Dir = p.base
-	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = unprivileged()
-	p.cmd, p.done = cmd, make(chan struct{})
-	started := make(chan error)
-	go func(done chan struct{}) {
-		// The signal that a dead test sends its server is bound to the thread that started it.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(done)
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			cmd.Wait() // how it ended is in its log
-		}
-	}(p.done)
-	if err := <-started; err != nil {
+	if err := p.process.start(cmd, log); err != nil {
 		return err
 	}
 	return p.waitReady()
@@ -333,13 +306,7 @@ func (p *PostgresServer) kill() error {
 
 func (p *PostgresServer) logFile() string { return filepath.Join(p.base, "log") }
 
-func (p *PostgresServer) logTail() string {
-	b, err := os.ReadFile(p.logFile())
-	if err != nil {
-		return err.Error()
-	}
-	return string(b[max(0, len(b)-8192):])
-}
+func (p *PostgresServer) logTail() string { return tail(p.logFile()) }
 
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

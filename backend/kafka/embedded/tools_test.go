@@ -123,10 +123,7 @@ func run(t *testing.T, ctx context.Context, input, name string, args ...string) 
 
 func TestKcat(t *testing.T) {
 	if _, err := exec.LookPath("kcat"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skipf("kcat is not to be had here, so this is NOT tested: %v", err)
+		testkit.Missing(t, "kcat", err)
 	}
 	ctx := within(t, 60*time.Second)
 	b := open(t, embedded.Options{Dir: t.TempDir()})
