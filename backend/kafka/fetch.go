@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -107,6 +108,7 @@ type lane struct {
 	c      *Cluster
 	client *kgo.Client
 	wait   time.Duration
+	room   int64 // bytes that the partitions of one request may ask for together
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -143,9 +145,10 @@ func (c *Cluster) lane(kind int) (*lane, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &lane{c: c, client: cl, brokers: make(map[int32]*brokerLane)}
+	l := &lane{c: c, client: cl, room: maxResult, brokers: make(map[int32]*brokerLane)}
 	if kind == cold {
-		l.wait = coldWait
+		// Requests that wait would wait in turn. What one of them leaves out for want of room is hot the next time.
+		l.wait, l.room = coldWait, math.MaxInt64
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	c.lanes[kind] = l
@@ -202,24 +205,27 @@ func (b *brokerLane) run() {
 		wants := b.wants
 		b.wants = nil
 		b.mu.Unlock()
-		// Two readers of one partition cannot be in one request.
 		for len(wants) > 0 {
-			now, later := distinct(wants)
+			now, later := together(wants, b.l.room)
 			b.ask(now)
 			wants = later
 		}
 	}
 }
 
-// distinct parts wants into one of each partition, and the rest.
-func distinct(wants []want) (now, later []want) {
+// together parts wants into those that one request carries, and the rest: it has a partition once, and room for all the
+// bytes that they ask for, or one alone. Past its limit a broker answers a partition nothing, which the reader could not
+// tell from a range that compaction has emptied.
+func together(wants []want, room int64) (now, later []want) {
 	seen := make(map[stream.TopicPartition]struct{}, len(wants))
 	for _, w := range wants {
-		if _, again := seen[w.tp]; again {
+		_, again := seen[w.tp]
+		if again || len(now) > 0 && int64(w.bytes) > room {
 			later = append(later, w)
 			continue
 		}
 		seen[w.tp] = struct{}{}
+		room -= int64(w.bytes)
 		now = append(now, w)
 	}
 	return now, later

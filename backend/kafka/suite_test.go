@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,6 +50,7 @@ var suite = []struct {
 	{"retention", testGap},
 	{"recreated topic", testRecreated},
 	{"many readers", testManyReaders},
+	{"more than an answer", testMoreThanAnAnswer},
 	{"append", testAppend},
 	{"schemas", testSchemas},
 	{"create and delete", testCreateDelete},
@@ -657,6 +660,45 @@ func testManyReaders(t *testing.T, ctx context.Context, e *env) {
 	if b, err := idle.Next(ctx); err != nil || len(b.Records) != 1 {
 		t.Fatal(b, err)
 	}
+}
+
+// Readers that want more together than a broker answers at once each get all, and none of it as compacted.
+func testMoreThanAnAnswer(t *testing.T, ctx context.Context, e *env) {
+	const parts, each = 12, 10 // of 800 kB: half as much again as one answer may hold
+	name := e.topic(t, ctx, parts, nil)
+	cl := plainClient(t, e.addr)
+	value := make([]byte, 800_000)
+	rand.NewChaCha8([32]byte{}).Read(value)
+	for range each {
+		var recs []*kgo.Record
+		for p := range int32(parts) {
+			recs = append(recs, &kgo.Record{Topic: name, Partition: p, Value: value})
+		}
+		must(t, cl.ProduceSync(ctx, recs...).FirstErr())
+	}
+	var wg sync.WaitGroup
+	for p := range int32(parts) {
+		wg.Go(func() {
+			for range 5 {
+				r, err := e.c.Read(ctx, replay.ReadRequest{Topic: name, Partition: p, To: each, MaxBytes: 32 << 20})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				n := 0
+				for err == nil {
+					var b replay.Batch
+					b, err = r.Next(ctx)
+					n += len(b.Records)
+				}
+				r.Close()
+				if n != each || !errors.Is(err, io.EOF) {
+					t.Errorf("partition %d: %d of %d records, %v", p, n, each, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func testAppend(t *testing.T, ctx context.Context, e *env) {
