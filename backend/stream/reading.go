@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"encoding/json"
 	"math"
 	"time"
 )
@@ -45,51 +44,5 @@ func UnknownReading(unit, why string, asOf time.Time) Reading {
 // Known reports whether the reading has a value.
 func (r Reading) Known() bool { return r.State != Unknown && r.State != "" }
 
-type readingJSON struct {
-	Value *float64  `json:"value"`
-	Low   *float64  `json:"low"`
-	High  *float64  `json:"high"`
-	Unit  string    `json:"unit"`
-	State Certainty `json:"state"`
-	Why   string    `json:"why,omitempty"`
-	AsOf  string    `json:"as_of"`
-}
-
 // TimeFormat is how times are written for people and programs: RFC 3339, UTC, milliseconds.
 const TimeFormat = "2006-01-02T15:04:05.000Z"
-
-// MarshalJSON writes NaN as null and rounds to six decimals.
-func (r Reading) MarshalJSON() ([]byte, error) {
-	num := func(f float64) *float64 {
-		if math.IsNaN(f) || math.IsInf(f, 0) {
-			return nil
-		}
-		f = math.Round(f*1e6) / 1e6
-		return &f
-	}
-	state := r.State
-	if state == "" {
-		state = Unknown
-	}
-	return json.Marshal(readingJSON{num(r.Value), num(r.Low), num(r.High), r.Unit, state, r.Why, r.AsOf.UTC().Format(TimeFormat)})
-}
-
-// UnmarshalJSON reads null as NaN.
-func (r *Reading) UnmarshalJSON(b []byte) error {
-	var j readingJSON
-	if err := json.Unmarshal(b, &j); err != nil {
-		return err
-	}
-	num := func(f *float64) float64 {
-		if f == nil {
-			return math.NaN()
-		}
-		return *f
-	}
-	at, err := time.Parse(time.RFC3339Nano, j.AsOf)
-	if err != nil {
-		return err
-	}
-	*r = Reading{num(j.Value), num(j.Low), num(j.High), j.Unit, j.State, j.Why, at}
-	return nil
-}
