@@ -68,6 +68,15 @@ func (c *client) raw(ctx context.Context, method, path string, in any) (json.Raw
 	return b, nil
 }
 
+// ask is raw of the running instance.
+func (g *globals) ask(ctx context.Context, method, path string, in any) (json.RawMessage, error) {
+	c, err := g.connect()
+	if err != nil {
+		return nil, err
+	}
+	return c.raw(ctx, method, path, in)
+}
+
 // open makes one request; the caller closes the body of a success.
 func (c *client) open(ctx context.Context, method, path string, in any) (*http.Response, error) {
 	var body io.Reader

@@ -24,11 +24,7 @@ func groupsCommand(g *globals) *cobra.Command {
 
 	var spec api.ResetSpec
 	reset := named("reset GROUP --topic T --to earliest|latest|TIME|P:OFFSET", "Move committed offsets; without --apply only shows what would change", func(cmd *cobra.Command, name string) error {
-		c, err := g.connect()
-		if err != nil {
-			return err
-		}
-		raw, err := c.raw(cmd.Context(), http.MethodPost, at("/groups/"+url.PathEscape(name)+"/reset"), spec)
+		raw, err := g.ask(cmd.Context(), http.MethodPost, at("/groups/"+url.PathEscape(name)+"/reset"), spec)
 		if err != nil {
 			return err
 		}

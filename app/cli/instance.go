@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,33 +20,13 @@ func statusCommand(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Short: "Parts of the running instance; exit 9 when one needs a person", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := g.connect()
-			if err != nil {
-				return err
-			}
-			raw, err := c.raw(cmd.Context(), http.MethodGet, "/status", nil)
-			if err != nil {
-				return err
-			}
-			if err := list(g.printer(), raw, "PART\tSTATE\tDETAIL", func(p api.Part) []string {
+			return verdict(cmd.Context(), g, http.MethodGet, "/status", "PART\tSTATE\tDETAIL", func(p api.Part) []string {
 				detail := p.Detail
 				if p.Needs != "" {
 					detail += " — " + p.Needs
 				}
 				return []string{p.Part, p.State, detail}
-			}); err != nil {
-				return err
-			}
-			var l api.List[api.Part]
-			if err := json.Unmarshal(raw, &l); err != nil {
-				return err
-			}
-			for _, p := range l.Items {
-				if p.Needs != "" {
-					return exitCode(9)
-				}
-			}
-			return nil
+			}, func(p api.Part) bool { return p.Needs != "" }, 9)
 		},
 	}
 }
@@ -93,11 +74,7 @@ func getList[T any](g *globals, path, header string, row func(T) []string) func(
 }
 
 func showList[T any](ctx context.Context, g *globals, path, header string, row func(T) []string) error {
-	c, err := g.connect()
-	if err != nil {
-		return err
-	}
-	raw, err := c.raw(ctx, http.MethodGet, path, nil)
+	raw, err := g.ask(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return err
 	}
@@ -106,11 +83,7 @@ func showList[T any](ctx context.Context, g *globals, path, header string, row f
 
 // showOne shows the thing at path, as JSON that also reads as a list of one.
 func showOne[T any](ctx context.Context, g *globals, path string, table func(T) error) error {
-	c, err := g.connect()
-	if err != nil {
-		return err
-	}
-	raw, err := c.raw(ctx, http.MethodGet, path, nil)
+	raw, err := g.ask(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return err
 	}
@@ -122,11 +95,7 @@ func showOne[T any](ctx context.Context, g *globals, path string, table func(T) 
 
 // act posts and shows the receipt.
 func act(ctx context.Context, g *globals, method, path string, in any, done string) error {
-	c, err := g.connect()
-	if err != nil {
-		return err
-	}
-	raw, err := c.raw(ctx, method, path, in)
+	raw, err := g.ask(ctx, method, path, in)
 	if err != nil {
 		return err
 	}
@@ -145,15 +114,7 @@ func act(ctx context.Context, g *globals, method, path string, in any, done stri
 
 // stages shows a connection test; exit 11 where a stage failed.
 func stages(ctx context.Context, g *globals, path string) error {
-	c, err := g.connect()
-	if err != nil {
-		return err
-	}
-	raw, err := c.raw(ctx, http.MethodPost, path, nil)
-	if err != nil {
-		return err
-	}
-	if err := list(g.printer(), raw, "STAGE\tRESULT\tDETAIL", func(s api.Stage) []string {
+	return verdict(ctx, g, http.MethodPost, path, "STAGE\tRESULT\tDETAIL", func(s api.Stage) []string {
 		result, detail := "ok", s.Detail
 		if !s.OK {
 			result = "FAILED"
@@ -162,17 +123,24 @@ func stages(ctx context.Context, g *globals, path string) error {
 			}
 		}
 		return []string{s.Stage, result, detail}
-	}); err != nil {
+	}, func(s api.Stage) bool { return !s.OK }, 11)
+}
+
+// verdict shows a list; where one of its items is bad, the exit code is code.
+func verdict[T any](ctx context.Context, g *globals, method, path, header string, row func(T) []string, bad func(T) bool, code exitCode) error {
+	raw, err := g.ask(ctx, method, path, nil)
+	if err != nil {
 		return err
 	}
-	var l api.List[api.Stage]
+	if err := list(g.printer(), raw, header, row); err != nil {
+		return err
+	}
+	var l api.List[T]
 	if err := json.Unmarshal(raw, &l); err != nil {
 		return err
 	}
-	for _, s := range l.Items {
-		if !s.OK {
-			return exitCode(11)
-		}
+	if slices.ContainsFunc(l.Items, bad) {
+		return code
 	}
 	return nil
 }

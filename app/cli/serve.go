@@ -74,11 +74,7 @@ func demoCommand(g *globals) *cobra.Command {
 func demoLoad(g *globals) *cobra.Command {
 	cmd := &cobra.Command{Use: "load", Short: "The shop's writes"}
 	post := func(cmd *cobra.Command, in map[string]any, done string) error {
-		c, err := g.connect()
-		if err != nil {
-			return err
-		}
-		raw, err := c.raw(cmd.Context(), http.MethodPost, "/demo/load", in)
+		raw, err := g.ask(cmd.Context(), http.MethodPost, "/demo/load", in)
 		if err != nil {
 			return err
 		}
@@ -105,11 +101,7 @@ func demoLoad(g *globals) *cobra.Command {
 func demoFault(g *globals) *cobra.Command {
 	cmd := &cobra.Command{Use: "fault", Short: "Break something, see it, mend it"}
 	post := func(cmd *cobra.Command, path string, in any, done string) error {
-		c, err := g.connect()
-		if err != nil {
-			return err
-		}
-		raw, err := c.raw(cmd.Context(), http.MethodPost, path, in)
+		raw, err := g.ask(cmd.Context(), http.MethodPost, path, in)
 		if err != nil {
 			return err
 		}
@@ -137,26 +129,16 @@ func demoFault(g *globals) *cobra.Command {
 	stopCmd.Flags().BoolVar(&all, "all", false, "mend everything")
 	cmd.AddCommand(startCmd, stopCmd, &cobra.Command{
 		Use: "list", Short: "Every fault: what it does, what to expect", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := g.connect()
-			if err != nil {
-				return err
-			}
-			raw, err := c.raw(cmd.Context(), http.MethodGet, "/demo/faults", nil)
-			if err != nil {
-				return err
-			}
-			return list(g.printer(), raw, "FAULT\tACTIVE\tDOES\tEXPECT", func(f api.Fault) []string {
-				active := "no"
-				if f.Active {
-					active = "yes"
-					if f.Until != "" {
-						active += ", until " + f.Until
-					}
+		RunE: getList(g, "/demo/faults", "FAULT\tACTIVE\tDOES\tEXPECT", func(f api.Fault) []string {
+			active := "no"
+			if f.Active {
+				active = "yes"
+				if f.Until != "" {
+					active += ", until " + f.Until
 				}
-				return []string{f.Name, active, f.Does, f.Expect}
-			})
-		},
+			}
+			return []string{f.Name, active, f.Does, f.Expect}
+		}),
 	})
 	return cmd
 }

@@ -122,11 +122,7 @@ func topicTable(p printer, t api.Topic) error {
 }
 
 func fetchRecords(ctx context.Context, g *globals, path string) (json.RawMessage, api.Records, error) {
-	c, err := g.connect()
-	if err != nil {
-		return nil, api.Records{}, err
-	}
-	raw, err := c.raw(ctx, http.MethodGet, path, nil)
+	raw, err := g.ask(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return nil, api.Records{}, err
 	}
