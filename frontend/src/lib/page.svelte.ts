@@ -2,7 +2,7 @@ import { createContext } from 'svelte'
 import { type Api, ApiError } from './api/client'
 import type { Cluster, DemoFault, FeedItem, Item, List, MapData, MapNode, MapPath, Part, Receipt } from './api/types'
 import { browserEnv } from './feed/browser'
-import { FeedClient, type FeedStatus } from './feed/client'
+import { FeedClient, type FeedStatus, starting } from './feed/client'
 import { answer, sorted, steady } from './map/answer'
 import type { Place } from './map/copy'
 import { along, pathKey, pathsOver, pathsThrough, type View, type ViewEdge, type ViewNode, view } from './map/graph'
@@ -30,16 +30,7 @@ export class Page {
 
   map = $state.raw<MapData | null>(null)
   parts = $state.raw<Part[]>([])
-  feed = $state.raw<FeedStatus>({
-    state: 'starting',
-    leader: false,
-    answeredAt: 0,
-    newsAt: 0,
-    why: '',
-    retryAt: 0,
-    dropped: 0,
-    instance: '',
-  })
+  feed = $state.raw<FeedStatus>(starting)
   /** null where there is no demo: then nothing of it is shown. */
   faults = $state.raw<DemoFault[] | null>(null)
   clusters = $state.raw<Cluster[]>([])
@@ -157,6 +148,13 @@ export class Page {
   /** The id in links of whatever is chosen, for a drawn thing. */
   select(sel: string): void {
     this.nav.go({ sel })
+  }
+
+  /** A click on a link to a drawn thing: chosen here, unless the browser is asked for a tab or window of its own. */
+  follow(e: MouseEvent, sel: string): void {
+    if (e.metaKey || e.ctrlKey || e.shiftKey) return
+    e.preventDefault()
+    this.select(sel)
   }
 
   /** What the answer speaks of, as a selection. */

@@ -49,21 +49,23 @@ const emptyPause = 1_000
 const behindAfter = 40_000
 const backoff = { first: 500, most: 10_000 }
 
+export const starting: Readonly<FeedStatus> = {
+  state: 'starting',
+  leader: false,
+  answeredAt: 0,
+  newsAt: 0,
+  why: '',
+  retryAt: 0,
+  dropped: 0,
+  instance: '',
+}
+
 export class FeedClient {
   readonly #env: FeedEnv
   readonly #onItems: (items: FeedItem[]) => void
   readonly #onStatus: (s: FeedStatus) => void
   readonly #latest = new Map<string, FeedItem>()
-  #status: FeedStatus = {
-    state: 'starting',
-    leader: false,
-    answeredAt: 0,
-    newsAt: 0,
-    why: '',
-    retryAt: 0,
-    dropped: 0,
-    instance: '',
-  }
+  #status: FeedStatus = starting
   #end = new AbortController()
   /** Lets go of the lock, or of the wait for it. */
   #resign: AbortController | null = null
