@@ -52,6 +52,40 @@ vet_all() {
 	fi
 }
 
+desktop_build() {
+	pkg-config --exists webkit2gtk-4.1 2>/dev/null || { echo "not built: no webkit2gtk-4.1 here"; return 3; }
+	make --no-print-directory desktop
+}
+
+# until_there SECONDS COMMAND...   returns once the command succeeds.
+until_there() {
+	local deadline=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		((SECONDS < deadline)) || return 1
+		sleep 0.1
+	done
+}
+
+# window_opens opens the window on a screen of its own, asks what runs in it, and ends it.
+window_opens() {
+	[[ -x bin/freshet-desktop ]] && command -v Xvfb >/dev/null || { echo "not opened: no desktop build or no Xvfb here"; return 3; }
+	local data=$work/window screen window status=0
+	Xvfb -displayfd 1 -screen 0 1440x900x24 -nolisten tcp >"$work/display" 2>/dev/null &
+	screen=$!
+	until_there 30 test -s "$work/display" || { echo "no screen"; kill $screen; return 1; }
+	DISPLAY=:$(<"$work/display") bin/freshet-desktop desktop --data "$data" >"$work/window.log" 2>&1 &
+	window=$!
+	until_there 60 test -e "$data/run.json" && bin/freshet status --data "$data" || status=1
+	kill -TERM $window
+	wait $window || status=1
+	[[ ! -e $data/run.json ]] || { echo "the window ended without its instance's end"; status=1; }
+	kill $screen
+	wait $screen 2>/dev/null
+	((status == 0)) || cat "$work/window.log"
+	return $status
+}
+
 # generated_clean makes everything that is generated again: nothing may differ from before.
 generated_clean() {
 	local before after
@@ -94,6 +128,8 @@ part 'generated files' generated_clean
 if [[ $only == all ]]; then
 	vitest_part 'page: unit tests'
 	part 'build' make --no-print-directory build
+	part 'desktop build' desktop_build
+	part 'desktop window' window_opens
 	go_tests
 	if [[ -f frontend/e2e/vitest.config.ts ]]; then
 		vitest_part 'page: in a browser' --config e2e/vitest.config.ts

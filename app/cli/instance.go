@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -145,6 +146,9 @@ func verdict[T any](ctx context.Context, g *globals, method, path, header string
 	return nil
 }
 
+// awayPause is between two tries while what is waited for cannot be reached.
+const awayPause = 250 * time.Millisecond
+
 func waitCommand(g *globals) *cobra.Command {
 	var sink, source string
 	var caughtUp bool
@@ -167,14 +171,32 @@ func waitCommand(g *globals) *cobra.Command {
 			}
 			started := time.Now()
 			var mark string
+			var away error
 			for {
 				var w struct {
 					Mark    string `json:"mark"`
 					Reached bool   `json:"reached"`
 				}
-				if err := c.do(ctx, http.MethodPost, "/"+kind+"/"+url.PathEscape(name)+"/wait", map[string]string{"mark": mark}, &w); err != nil {
+				err := c.do(ctx, http.MethodPost, "/"+kind+"/"+url.PathEscape(name)+"/wait", map[string]string{"mark": mark}, &w)
+				var told *api.Error
+				switch {
+				case errors.As(err, &told) && told.Exit == api.ExitCode(&fault.Error{Kind: fault.Unavailable}):
+					// The database or the log is away for now, which is what people wait through.
+					if away == nil {
+						g.progress("%s: waiting on", told.Message)
+					}
+					away = err
+					select {
+					case <-ctx.Done():
+					case <-time.After(awayPause):
+					}
+					continue
+				case fault.Is(err, fault.Timeout) && away != nil:
+					return fault.Wrap(fault.Timeout, "wait for "+name, errors.New(away.Error()), "look again later, or give a longer --timeout")
+				case err != nil:
 					return err
 				}
+				away = nil
 				if w.Reached {
 					if g.output != "table" {
 						return g.printer().object(map[string]any{"v": 1, "kind": "wait", "name": name, "reached": true, "mark": w.Mark})

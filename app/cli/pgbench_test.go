@@ -83,6 +83,12 @@ func pgbench(t *testing.T, version int, realKafka, proof bool) {
 	if n := psql(t, source, "SELECT count(*) FROM pgbench_history"); n == "0" {
 		t.Error("pgbench did nothing")
 	}
+	pg.Stop(testkit.Immediate)
+	if _, stderr, exit := in.try("wait", "--source", "bench", "--caught-up", "--timeout", "1s"); exit != 124 {
+		t.Errorf("a wait for a server that is away ends with %d: %s", exit, stderr)
+	}
+	pg.Start()
+	in.do("wait", "--sink", "copy", "--caught-up")
 	in.do("sources", "drop", "bench")
 	if left := psql(t, source, "SELECT (SELECT count(*) FROM pg_replication_slots) + (SELECT count(*) FROM pg_publication)"); left != "0" {
 		t.Errorf("drop left %s slots and publications", left)
