@@ -2,30 +2,31 @@ import type { BrowserContext, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { violations } from '../driver/axe.ts'
 import { closeBrowser, context, troubles } from '../driver/browser.ts'
+import { Demo } from '../driver/demo.ts'
 
-// Walks a running demo: FRESHET_URL=http://127.0.0.1:8123 FRESHET_LOGIN=CODE npm run e2e -- e2e/specs/live.spec.ts
-// CODE is what follows #login= in the link that `freshet demo` prints. It breaks the demo's sink and mends it again.
+// Walks the real demo, breaks its sink and mends it again.
 
-const base = process.env.FRESHET_URL ?? ''
-
-describe.skipIf(!base)('the live demo', () => {
+describe.skipIf(!Demo.built)('the live demo', () => {
+  const demo = new Demo()
   let ctx: BrowserContext
   let page: Page
   let wrong: string[] = []
 
   beforeAll(async () => {
+    await demo.start()
     ctx = await context()
     page = await ctx.newPage()
-    wrong = troubles(page, base)
+    wrong = troubles(page, demo.url)
     await page.addInitScript(() => {
       document.addEventListener('securitypolicyviolation', (e) => console.error(`policy: ${e.violatedDirective} ${e.blockedURI}`))
     })
-    await page.goto(`${base}/#login=${process.env.FRESHET_LOGIN ?? ''}`)
-    await page.locator('[data-node="sink:warehouse"]').waitFor()
-  })
+    await page.goto(demo.link)
+    await page.locator('[data-node="sink:warehouse"]').waitFor({ timeout: 60_000 })
+  }, 120_000)
   afterAll(async () => {
     await ctx?.close()
     await closeBrowser()
+    await demo.stop()
   })
 
   const get = (path: string) => page.evaluate(async (p) => (await fetch(`/api${p}`)).json(), path)
@@ -37,7 +38,7 @@ describe.skipIf(!base)('the live demo', () => {
     await page.getByText('orders → warehouse').first().waitFor()
     const other = await ctx.browser()?.newContext()
     const used = await other?.newPage()
-    await used?.goto(`${base}/#login=${process.env.FRESHET_LOGIN ?? ''}`)
+    await used?.goto(demo.link)
     await used?.getByText('This link was used').waitFor()
     await other?.close()
   })
@@ -109,7 +110,7 @@ describe.skipIf(!base)('the live demo', () => {
     const tabs = [page]
     for (let i = 0; i < 7; i++) {
       const tab = await ctx.newPage()
-      await tab.goto(`${base}/#/`)
+      await tab.goto(`${demo.url}/#/`)
       tabs.push(tab)
     }
     const shown = (t: Page) => t.locator('footer [title$="UTC"]').innerText()
@@ -117,6 +118,7 @@ describe.skipIf(!base)('the live demo', () => {
     const before = await Promise.all(tabs.map(shown))
     for (const [i, t] of tabs.entries()) await expect.poll(() => shown(t), { timeout: 20_000 }).not.toBe(before[i])
     expect(most).toBe(1)
+    expect(await demo.freshet('status')).toContain('local broker')
   }, 120_000)
 
   test('nothing went wrong on the way', () => {

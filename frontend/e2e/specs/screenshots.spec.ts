@@ -36,7 +36,7 @@ const shots: { name: string; scenario: Scenario; hash?: string; look?: Look }[] 
   { name: 'table', scenario: 'late', hash: '#/?view=table' },
 ]
 
-describe.skipIf(!process.env.SCREENSHOTS)('pictures', () => {
+describe('pictures', () => {
   mkdirSync(out, { recursive: true })
   afterAll(closeBrowser)
 

@@ -1,0 +1,53 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+
+export const program = fileURLToPath(new URL('../../../bin/freshet', import.meta.url))
+
+/** A demo world of its own, in a folder that goes with it. */
+export class Demo {
+  #dir = mkdtempSync(join(tmpdir(), 'freshet-e2e-'))
+  #process: ChildProcess | null = null
+  /** The one-time login link. */
+  link = ''
+
+  static readonly built = existsSync(program)
+
+  async start(): Promise<this> {
+    const child = spawn(program, ['demo', '--no-open', '--data', this.#dir], { stdio: ['ignore', 'pipe', 'pipe'] })
+    this.#process = child
+    let said = ''
+    await new Promise<void>((resolve, reject) => {
+      const hear = (chunk: Buffer) => {
+        said += chunk.toString()
+        this.link = /Freshet demo is live: (\S+)/.exec(said)?.[1] ?? ''
+        if (this.link) resolve()
+      }
+      child.stdout.on('data', hear)
+      child.stderr.on('data', hear)
+      child.once('exit', (code) => reject(new Error(`freshet demo ended with ${code}:\n${said}`)))
+    })
+    return this
+  }
+
+  get url(): string {
+    return new URL(this.link).origin
+  }
+
+  /** Runs a verb on it. */
+  async freshet(...args: string[]): Promise<string> {
+    return (await promisify(execFile)(program, [...args, '--data', this.#dir])).stdout
+  }
+
+  async stop(): Promise<void> {
+    if (this.#process && this.#process.exitCode === null) {
+      this.#process.kill('SIGTERM')
+      await once(this.#process, 'exit')
+    }
+    rmSync(this.#dir, { recursive: true, force: true })
+  }
+}
