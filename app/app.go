@@ -78,6 +78,7 @@ type App struct {
 	scheduler  *probes.Scheduler
 	fresh      *freshness.Probe
 	world      *demo.World // nil without a demo
+	wishes     wishes
 
 	handler http.Handler
 	url     string
@@ -103,14 +104,14 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 	if o.Progress == nil {
 		o.Progress = func(string, ...any) {}
 	}
+	if o.Demo != nil {
+		o.Config = demoConfig()
+	}
 	a = &App{o: o, log: slog.New(secret.LogHandler(o.Log.Handler())), sessions: auth.NewSessions(), feed: feed.New(),
 		kafka: map[string]*kafka.Cluster{}, sinkClusters: map[string]*kafka.Cluster{}, lags: map[string]*lag.Probe{}, slots: map[string]probes.SlotStatus{}}
 	a.profile = api.Profile{Name: "local", Kind: "local"}
 	if c := o.Config; c != nil && c.Profile.Kind != "" {
 		a.profile = api.Profile{Name: c.Profile.Name, Kind: c.Profile.Kind}
-	}
-	if o.Demo != nil {
-		a.profile.Name = "demo"
 	}
 	defer func() {
 		if err != nil {
@@ -217,7 +218,8 @@ func (a *App) Start(ctx context.Context) error {
 		stop()
 		return <-measured
 	})
-	if err := a.applyConfig(ctx); err != nil {
+	configured, err := a.configure(ctx)
+	if err != nil {
 		return err
 	}
 	if err := a.wireDemo(ctx); err != nil {
@@ -228,6 +230,7 @@ func (a *App) Start(ctx context.Context) error {
 	}
 	telling, quiet := context.WithCancel(run)
 	parts.Go(func() { a.publish(telling) })
+	parts.Go(func() { configured(telling) })
 	a.onStop("run.json", func(context.Context) error {
 		quiet()
 		parts.Wait()
@@ -265,37 +268,6 @@ func (a *App) startBroker(ctx context.Context) error {
 		}
 		return nil
 	})
-	return nil
-}
-
-// applyConfig makes what the configuration names and is not there yet.
-func (a *App) applyConfig(ctx context.Context) error {
-	c := a.o.Config
-	if c == nil {
-		return nil
-	}
-	ctx = auth.With(ctx, auth.Person{ID: "config", Local: true})
-	for _, x := range c.Clusters {
-		if _, err := a.cluster(x.Name); fault.Is(err, fault.NotFound) {
-			if _, err := (clusters{a}).Add(ctx, x.Spec()); err != nil {
-				return err
-			}
-		}
-	}
-	for _, x := range c.Sources {
-		if _, err := a.cdc.Pipeline(x.Name); fault.Is(err, fault.NotFound) {
-			if _, err := (sources{a}).Create(ctx, x.Spec()); err != nil {
-				return err
-			}
-		}
-	}
-	for _, x := range c.Sinks {
-		if _, err := a.sinkDocs.Get(ctx, x.Name); fault.Is(err, fault.NotFound) {
-			if _, err := (sinks{a}).Create(ctx, x.Spec()); err != nil {
-				return err
-			}
-		}
-	}
 	return nil
 }
 

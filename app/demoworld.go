@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"freshet/app/config"
 	"freshet/app/demo"
 	"freshet/backend/api"
 	"freshet/backend/auth"
@@ -16,6 +17,18 @@ import (
 // DemoOptions say what the demo does.
 type DemoOptions struct {
 	Rate float64 // transactions a second, 0 the usual
+}
+
+// demoConfig is what the demo's people would have written down.
+func demoConfig() *config.Config {
+	return &config.Config{
+		Profile: config.Profile{Name: "demo", Kind: "local"},
+		Owners: []config.Owner{
+			{Name: "Fulfilment team", Of: []string{"group:fulfilment", "shop.public.shipments"}},
+			{Name: "Shop team", Of: []string{"source:shop", "shop.public.*", "shop.events.*", "group:mailer"}},
+			{Name: "Data platform", Of: []string{"sink:warehouse", "group:analytics"}},
+		},
+	}
 }
 
 // Reset removes a demo's data directory with everything that it left running. One that is no demo's is left alone.

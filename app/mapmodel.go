@@ -28,6 +28,7 @@ type world struct {
 	sinks   []api.Sink
 	events  []api.MapEvent
 	profile api.Profile
+	owner   func(id, ref string) string
 }
 
 // drawMap draws the pipeline: the captured topics with what feeds and reads them, and every other group and sink. Topics
@@ -57,7 +58,9 @@ func drawMap(w world) api.Map {
 	}
 	m.rates()
 	for _, id := range m.order {
-		out.Nodes = append(out.Nodes, *m.nodes[id])
+		n := *m.nodes[id]
+		n.Owner = m.owner(n.ID, n.Ref)
+		out.Nodes = append(out.Nodes, n)
 	}
 	for _, e := range m.edges {
 		out.Edges = append(out.Edges, *e)

@@ -118,6 +118,23 @@ func (a *App) objective(name string) float64 {
 	return usual
 }
 
+// owner is whose a node of the map is, "" where nobody has said.
+func (a *App) owner(id, ref string) string {
+	if a.o.Config == nil {
+		return ""
+	}
+	for _, o := range a.o.Config.Owners {
+		for _, of := range o.Of {
+			byID, _ := path.Match(of, id)
+			byRef, _ := path.Match(of, ref)
+			if byID || byRef {
+				return o.Name
+			}
+		}
+	}
+	return ""
+}
+
 func or(s, other string) string {
 	if s == "" {
 		return other
@@ -214,6 +231,14 @@ func (a *App) parts() []api.Part {
 		p := api.Part{Part: "cluster " + name, State: "ok", Detail: detail}
 		if state != "ok" {
 			p.State, p.Needs = state, "`freshet clusters test "+name+"` names the stage that fails"
+		}
+		list = append(list, p)
+	}
+	for _, w := range a.wishes.get() {
+		e := api.FromError(w.err)
+		p := api.Part{Part: w.what, State: "starting", Detail: e.Message}
+		if !fault.Is(w.err, fault.Unavailable) && !fault.Is(w.err, fault.Timeout) {
+			p.State, p.Needs = "blocked", e.Hint
 		}
 		list = append(list, p)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -95,7 +96,8 @@ type Objective struct {
 	Within time.Duration `yaml:"within"`
 }
 
-// Owner says whose a table, topic, group or sink is.
+// Owner says whose something is. Of holds patterns of names, such as shop.public.*, or of nodes of the map, such as
+// topic:shop.public.*, group:analytics, sink:warehouse. The first owner that matches counts.
 type Owner struct {
 	Name string   `yaml:"name"`
 	Of   []string `yaml:"of"`
@@ -166,6 +168,29 @@ func (c *Config) check() error {
 	for i, o := range c.Objectives {
 		if o.Within <= 0 {
 			return fmt.Errorf("objective %d has no time within which data must arrive", i+1)
+		}
+		if err := patterns(o.Table, o.To); err != nil {
+			return fmt.Errorf("objective %d: %w", i+1, err)
+		}
+	}
+	for _, o := range c.Owners {
+		if err := name("owners", o.Name); err != nil {
+			return err
+		}
+		if len(o.Of) == 0 {
+			return fmt.Errorf("owner %s owns nothing", o.Name)
+		}
+		if err := patterns(o.Of...); err != nil {
+			return fmt.Errorf("owner %s: %w", o.Name, err)
+		}
+	}
+	return nil
+}
+
+func patterns(list ...string) error {
+	for _, p := range list {
+		if _, err := path.Match(p, ""); err != nil {
+			return fmt.Errorf("the pattern %q cannot be read", p)
 		}
 	}
 	return nil

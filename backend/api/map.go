@@ -23,6 +23,7 @@ type Node struct {
 	Lane  string   `json:"lane" enum:"source,topic,group,sink"`
 	Name  string   `json:"name"`
 	Ref   string   `json:"ref" doc:"The name that the other routes know it by"`
+	Owner string   `json:"owner,omitempty" doc:"Whose it is, as the configuration says"`
 	State string   `json:"state" enum:"on_time,at_risk,late,idle,paused,unknown,dead"`
 	Why   string   `json:"why,omitempty"`
 	Delay *Reading `json:"delay,omitempty"`

@@ -1349,6 +1349,8 @@ export interface components {
             lane: "source" | "topic" | "group" | "sink";
             name: string;
             note?: string;
+            /** @description Whose it is, as the configuration says */
+            owner?: string;
             rate?: components["schemas"]["Reading"];
             /** @description The name that the other routes know it by */
             ref: string;

@@ -56,6 +56,11 @@ describe('filter', () => {
     expect(matches(orders, 'is:late')).toBe(false)
     expect(matches(orders, 'lane:topics ORD')).toBe(true)
     expect(matches(orders, 'is:nonsense')).toBe(false)
+    const owned = { ...orders, owner: 'Shop team' }
+    expect(matches(owned, 'owner:shop')).toBe(true)
+    expect(matches(owned, 'owner:data')).toBe(false)
+    expect(matches(orders, 'owner:shop')).toBe(false)
+    expect(matches(owned, 'team')).toBe(true)
   })
 })
 

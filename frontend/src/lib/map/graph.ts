@@ -59,7 +59,7 @@ const stateNames: Record<string, State> = {
   dead: 'dead',
 }
 
-/** Whether a node answers to a filter: every word is in its name, or is `is:STATE` or `lane:LANE`. */
+/** Whether a node answers to a filter: every word is in its name, its owner's, or is `is:STATE`, `lane:LANE` or `owner:NAME`. */
 export function matches(n: MapNode, filter: string): boolean {
   return filter
     .toLowerCase()
@@ -68,7 +68,9 @@ export function matches(n: MapNode, filter: string): boolean {
     .every((word) => {
       if (word.startsWith('is:')) return stateNames[word.slice(3)] === n.state
       if (word.startsWith('lane:')) return n.lane === word.slice(5).replace(/s$/, '')
-      return n.name.toLowerCase().includes(word) || n.ref.toLowerCase().includes(word)
+      const owner = n.owner?.toLowerCase() ?? ''
+      if (word.startsWith('owner:')) return owner.includes(word.slice(6))
+      return n.name.toLowerCase().includes(word) || n.ref.toLowerCase().includes(word) || owner.includes(word)
     })
 }
 
