@@ -35,6 +35,7 @@ import (
 	"freshet/backend/kafka/embedded"
 	"freshet/backend/secret"
 	"freshet/backend/store"
+	"freshet/backend/wholefile"
 	"freshet/frontend"
 	"freshet/probes"
 	"freshet/probes/freshness"
@@ -343,7 +344,7 @@ func (a *App) listen() (net.Listener, error) {
 // announce writes run.json and the token of the command line, and keeps the former true as the demo's processes change.
 func (a *App) announce() error {
 	token := filepath.Join(a.o.DataDir, TokenFile)
-	if err := writeWhole(token, []byte(a.token+"\n"), 0o600); err != nil {
+	if err := wholefile.Write(token, []byte(a.token+"\n"), 0o600); err != nil {
 		return fault.Wrap(fault.Unavailable, "write the token", err, "see to the data directory")
 	}
 	return a.writeRun()
@@ -370,7 +371,7 @@ func (a *App) writeRun() error {
 	if old, err := os.ReadFile(path); err == nil && string(old) == string(b) {
 		return nil
 	}
-	return fault.Wrap(fault.Unavailable, "write run.json", writeWhole(path, b, 0o644), "see to the data directory")
+	return fault.Wrap(fault.Unavailable, "write run.json", wholefile.Write(path, b, 0o644), "see to the data directory")
 }
 
 // Link is the page's address with a one-time code in the fragment, which no server and no log is told.

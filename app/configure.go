@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"freshet/backend/auth"
+	"freshet/backend/clock"
 	"freshet/backend/fault"
 )
 
@@ -83,12 +84,8 @@ func (a *App) configure(ctx context.Context) (later func(context.Context), err e
 	keep(left)
 	return func(ctx context.Context) {
 		for pause := firstConfigure; len(left) > 0; pause = min(2*pause, lastConfigure) {
-			t := time.NewTimer(pause)
-			select {
-			case <-ctx.Done():
-				t.Stop()
+			if clock.Sleep(ctx, pause) != nil {
 				return
-			case <-t.C:
 			}
 			left = grant(ctx, left)
 			keep(left)

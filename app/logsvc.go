@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"freshet/backend/api"
+	"freshet/backend/clock"
 	"freshet/backend/decode"
 	"freshet/backend/fault"
 	"freshet/backend/kafka"
@@ -222,7 +223,7 @@ func (l logs) lagDetail(ctx context.Context, cluster string) (*lag.Detail, strin
 	}
 	// The first round may be under way: the answer waits for it rather than saying that there is nothing.
 	for ctx.Err() == nil && s.Err == nil {
-		if err := moment(ctx); err != nil {
+		if err := clock.Sleep(ctx, lookAgain); err != nil {
 			break
 		}
 		s, _ = l.scheduler.Last("lag/" + c.Name())

@@ -53,15 +53,3 @@ func ReadRun(dir string) (RunInfo, error) {
 	}
 	return r, nil
 }
-
-// writeWhole replaces a file in one step, so that no reader sees half of it.
-func writeWhole(path string, b []byte, mode os.FileMode) error {
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, b, mode); err != nil {
-		return err
-	}
-	if err := os.Chmod(tmp, mode); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
-}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"freshet/backend/api"
+	"freshet/backend/clock"
 	"freshet/backend/fault"
 	"freshet/backend/kafka"
 	"freshet/replay"
@@ -116,7 +117,7 @@ func (s sinks) Reached(ctx context.Context, name, mark string) (bool, error) {
 		if !missing {
 			return true, nil
 		}
-		if moment(ctx) != nil {
+		if clock.Sleep(ctx, lookAgain) != nil {
 			return false, nil
 		}
 	}
@@ -177,6 +178,14 @@ func (s sinks) Get(ctx context.Context, name string) (api.Sink, error) {
 	for _, sink := range all {
 		if sink.Name == name {
 			sink.Partitions = s.sinkPartitions(name)
+			parked, err := s.store.Ledger().Parked(ctx, name, 20)
+			if err != nil {
+				return api.Sink{}, err
+			}
+			for _, p := range parked {
+				sink.LastParked = append(sink.LastParked, api.ParkedRecord{Topic: p.Topic, Partition: p.Partition, Offset: api.ID(p.Offset),
+					Kind: string(p.Kind), Reason: p.Reason, At: api.Time(p.At)})
+			}
 			return sink, nil
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"freshet/backend/api"
 	"freshet/backend/cdc"
+	"freshet/backend/clock"
 	"freshet/backend/fault"
 	"freshet/backend/kafka"
 	"freshet/backend/stream"
@@ -156,6 +157,9 @@ func (s sources) Create(ctx context.Context, spec api.SourceSpec) (api.Receipt, 
 	return receipt, err
 }
 
+// lookAgain is how often a wait looks whether it is over.
+const lookAgain = 25 * time.Millisecond
+
 // captureRuns waits until a capture that was just made has its slot and reads, or has stopped.
 func (s sources) captureRuns(ctx context.Context, name string) error {
 	for {
@@ -172,7 +176,7 @@ func (s sources) captureRuns(ctx context.Context, name string) error {
 				return fault.New(fault.Blocked, "start source "+name, "`freshet sources resume "+name+"` tries again, `freshet sources drop "+name+"` takes it away", "%s", p.Why)
 			}
 		}
-		if err := moment(ctx); err != nil {
+		if err := clock.Sleep(ctx, lookAgain); err != nil {
 			return fault.Wrap(fault.Timeout, "start source "+name, err, "it goes on trying: `freshet sources status "+name+"`")
 		}
 	}
@@ -237,21 +241,9 @@ func (s sources) Reached(ctx context.Context, name, mark string) (bool, error) {
 		if state := pipeline.State(); state.Source != "" && !state.Making && pipeline.Progress().Appended >= want {
 			return true, nil
 		}
-		if moment(ctx) != nil {
+		if clock.Sleep(ctx, lookAgain) != nil {
 			return false, nil
 		}
-	}
-}
-
-// moment waits a little, or until ctx ends.
-func moment(ctx context.Context) error {
-	t := time.NewTimer(25 * time.Millisecond)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
 	}
 }
 

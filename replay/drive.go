@@ -201,7 +201,7 @@ func (d *drive) pump(reading, writing context.Context, w Writer, pieces <-chan *
 	}
 }
 
-// collect merges pieces into one batch: until it is full, until it has waited for the linger, or, without an item in it,
+// collect merges pieces into one batch: until it is full, until it has waited for the linger, or, with nothing in it to tell anybody,
 // until it is worth moving the progress for. It returns what did not fit, and whether there may be more.
 func (d *drive) collect(ctx context.Context, first *piece, pieces <-chan *piece) (p, rest *piece, open bool) {
 	p = first
@@ -226,10 +226,10 @@ func (d *drive) collect(ctx context.Context, first *piece, pieces <-chan *piece)
 				return p, nil, true
 			}
 			switch {
-			case len(p.items) > 0 && !waiting:
+			case p.tells() && !waiting:
 				waiting = true
 				wait(d.linger)
-			case len(p.items) == 0:
+			case !p.tells():
 				d.hooks.passed(p.next)
 				if full == nil {
 					wait(skipTime)

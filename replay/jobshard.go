@@ -291,8 +291,9 @@ func parkDetail(parked []Parked) map[string]any {
 			places = append(places, place(p.Topic, p.Partition, p.Offset))
 		}
 		reason := strings.ToValidUTF8(p.Reason, "?")
-		if len(reasons) < most || reasons[reason] > 0 {
-			reasons[string(p.Kind)+": "+clip(reason)]++
+		key := string(p.Kind) + ": " + clip(reason)
+		if len(reasons) < most || reasons[key] > 0 {
+			reasons[key]++
 		}
 	}
 	return map[string]any{"records": fmt.Sprint(len(parked)), "first": places, "reasons": reasons}

@@ -38,6 +38,9 @@ type piece struct {
 
 func (p *piece) empty() bool { return p.from == p.next }
 
+// tells reports whether something is to be written for it besides progress.
+func (p *piece) tells() bool { return len(p.items) > 0 || len(p.parked) > 0 }
+
 // merge appends q, which follows p.
 func (p *piece) merge(q *piece) {
 	if p.empty() {
@@ -151,11 +154,11 @@ func (s *shaper) add(ctx context.Context, p *piece, rec *stream.Record) error {
 	if s.changes {
 		value, err := s.decoded(rec)
 		if err != nil {
-			return s.fail(p, rec, s.onDecode, ParkDecode, BlockDecode, "the value could not be decoded")
+			return s.fail(p, rec, s.onDecode, ParkDecode, BlockDecode, "the value could not be decoded: "+err.Error())
 		}
 		item.Value = value
 		if item.Change, _, err = s.change(rec, value); err != nil {
-			return s.fail(p, rec, s.onDecode, ParkDecode, BlockDecode, "the change event is malformed")
+			return s.fail(p, rec, s.onDecode, ParkDecode, BlockDecode, "the change event is malformed: "+err.Error())
 		}
 		if item.Change != nil {
 			if item.Schema, err = s.schemaOf(ctx, rec); err != nil {

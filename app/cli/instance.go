@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"freshet/backend/api"
+	"freshet/backend/clock"
 	"freshet/backend/fault"
 )
 
@@ -176,6 +177,7 @@ func waitCommand(g *globals) *cobra.Command {
 				var w struct {
 					Mark    string `json:"mark"`
 					Reached bool   `json:"reached"`
+					Parked  string `json:"parked"`
 				}
 				err := c.do(ctx, http.MethodPost, "/"+kind+"/"+url.PathEscape(name)+"/wait", map[string]string{"mark": mark}, &w)
 				var told *api.Error
@@ -186,10 +188,7 @@ func waitCommand(g *globals) *cobra.Command {
 						g.progress("%s: waiting on", told.Message)
 					}
 					away = err
-					select {
-					case <-ctx.Done():
-					case <-time.After(awayPause):
-					}
+					_ = clock.Sleep(ctx, awayPause) // the next try tells of ctx's end
 					continue
 				case fault.Is(err, fault.Timeout) && away != nil:
 					return fault.Wrap(fault.Timeout, "wait for "+name, errors.New(away.Error()), "look again later, or give a longer --timeout")
@@ -199,9 +198,12 @@ func waitCommand(g *globals) *cobra.Command {
 				away = nil
 				if w.Reached {
 					if g.output != "table" {
-						return g.printer().object(map[string]any{"v": 1, "kind": "wait", "name": name, "reached": true, "mark": w.Mark})
+						return g.printer().object(map[string]any{"v": 1, "kind": "wait", "name": name, "reached": true, "mark": w.Mark, "parked": w.Parked})
 					}
 					g.progress("%s %s has caught up (%s)", strings.TrimSuffix(kind, "s"), name, time.Since(started).Round(time.Millisecond))
+					if w.Parked != "" && w.Parked != "0" {
+						g.progress("%s records were set aside and are not in it: freshet sinks status %s", w.Parked, name)
+					}
 					return nil
 				}
 				mark = w.Mark

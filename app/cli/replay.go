@@ -19,6 +19,7 @@ import (
 
 	"freshet/app"
 	"freshet/backend/api"
+	"freshet/backend/clock"
 	"freshet/backend/fault"
 )
 
@@ -483,14 +484,13 @@ func transition(g *globals, use, short, verb string, resume bool) *cobra.Command
 
 // pause waits a moment before the next question.
 func pause(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return fault.New(fault.Timeout, "", "", "the time given by --timeout is over")
-		}
-		return fault.New(fault.Interrupted, "", "", "interrupted")
-	case <-time.After(250 * time.Millisecond):
+	switch err := clock.Sleep(ctx, 250*time.Millisecond); {
+	case err == nil:
 		return nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return fault.New(fault.Timeout, "", "", "the time given by --timeout is over")
+	default:
+		return fault.New(fault.Interrupted, "", "", "interrupted")
 	}
 }
 

@@ -52,7 +52,15 @@ func sinksCommand(g *globals) *cobra.Command {
 				for i, p := range s.Partitions {
 					rows[i] = []string{p.Topic, fmt.Sprint(p.Partition), p.Next, p.State, p.At, p.Why}
 				}
-				return g.printer().table("TOPIC\tPARTITION\tNEXT\tSTATE\tAT\tWHY", rows)
+				if err := g.printer().table("TOPIC\tPARTITION\tNEXT\tSTATE\tAT\tWHY", rows); err != nil || len(s.LastParked) == 0 {
+					return err
+				}
+				fmt.Fprintf(g.stdout, "\nset aside, the newest of %s:\n", s.Parked)
+				rows = rows[:0]
+				for _, p := range s.LastParked {
+					rows = append(rows, []string{p.Topic, fmt.Sprint(p.Partition), p.Offset, p.At, p.Kind, p.Reason})
+				}
+				return g.printer().table("TOPIC\tPARTITION\tOFFSET\tAT\tKIND\tREASON", rows)
 			})
 		}),
 		named("test NAME", "Reach it, writing nothing", func(cmd *cobra.Command, name string) error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"freshet/backend/clock"
 	"freshet/backend/kafka"
 )
 
@@ -79,12 +80,12 @@ func (c *consumer) run(ctx context.Context) {
 		end()
 		if err != nil {
 			c.log.Warn("cannot consume", "error", err)
-			sleep(ctx, retryPause)
+			_ = clock.Sleep(ctx, retryPause)
 			continue
 		}
 		if c.rests > 0 && ctx.Err() == nil {
 			c.log.Info("stops for a while", "for", c.rests)
-			sleep(ctx, c.rests)
+			_ = clock.Sleep(ctx, c.rests)
 		}
 	}
 }
@@ -122,7 +123,7 @@ func (c *consumer) shift(ctx context.Context) error {
 		for _, e := range fetches.Errors() {
 			if ctx.Err() == nil {
 				c.log.Warn("cannot fetch", "topic", e.Topic, "partition", e.Partition, "error", e.Err)
-				sleep(ctx, retryPause)
+				_ = clock.Sleep(ctx, retryPause)
 			}
 		}
 		for records := fetches.RecordIter(); !records.Done() && ctx.Err() == nil; {
@@ -140,13 +141,3 @@ func (c *consumer) shift(ctx context.Context) error {
 // isNewRow reports whether a captured record is an insert, which is what the slow group takes its time for. The history
 // that a snapshot brings, and what the archive deletes, it passes over.
 func isNewRow(value []byte) bool { return bytes.Contains(value, []byte(`"op":"c"`)) }
-
-// sleep waits for d or the end of ctx.
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
-}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"freshet/backend/clock"
 	"freshet/backend/fault"
 )
 
@@ -118,7 +119,7 @@ func (f *faults) every(d time.Duration, do func(context.Context) error) (stop fu
 	var loop sync.WaitGroup
 	loop.Go(func() {
 		for {
-			if sleep(ctx, d); ctx.Err() != nil {
+			if clock.Sleep(ctx, d) != nil {
 				return
 			}
 			if err := do(ctx); err != nil && ctx.Err() == nil {
@@ -244,7 +245,7 @@ func (f *faults) keep(k *faultKind, d time.Duration) {
 	if d > 0 {
 		r.until = time.Now().Add(d)
 		f.timers.Go(func() {
-			sleep(ctx, d)
+			_ = clock.Sleep(ctx, d)
 			ctx, cancel := context.WithTimeout(ctx, faultWait)
 			defer cancel()
 			for ctx.Err() == nil {
@@ -253,7 +254,7 @@ func (f *faults) keep(k *faultKind, d time.Duration) {
 					return
 				}
 				f.w.log.Error("a fault could not be ended", "fault", k.name, "error", err)
-				sleep(ctx, retryPause)
+				_ = clock.Sleep(ctx, retryPause)
 			}
 		})
 	}

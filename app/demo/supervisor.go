@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"freshet/backend/fault"
+	"freshet/backend/wholefile"
 )
 
 const (
@@ -525,9 +526,5 @@ func writeFile(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	temp := path + ".new"
-	if err := os.WriteFile(temp, append(b, '\n'), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
+	return wholefile.Write(path, append(b, '\n'), 0o600)
 }

@@ -158,6 +158,7 @@ type waited struct {
 	Name    string `json:"name"`
 	Mark    string `json:"mark"`
 	Reached bool   `json:"reached"`
+	Parked  string `json:"parked,omitempty" doc:"Of a sink: records set aside so far, which are not in it"`
 }
 
 // hold is how long one wait request is held; the caller asks again.
@@ -173,7 +174,7 @@ func wait(ctx context.Context, name, at string, take func(context.Context, strin
 	ctx, cancel := context.WithTimeout(ctx, hold)
 	defer cancel()
 	ok, err := reached(ctx, name, at)
-	return waited{head("wait"), name, at, ok}, err
+	return waited{Head: head("wait"), Name: name, Mark: at, Reached: ok}, err
 }
 
 func sourceRoutes(api huma.API, s Sources) {
@@ -216,7 +217,13 @@ func sinkRoutes(api huma.API, s Sinks) {
 		return s.Drop(ctx, in.Name)
 	})
 	one(api, auth.Operate, http.MethodPost, "/sinks/{name}/wait", "sinks-wait", "Wait until what is committed now is applied", func(ctx context.Context, in *namedBody[mark]) (waited, error) {
-		return wait(ctx, in.Name, in.Body.Mark, s.Mark, s.Reached)
+		w, err := wait(ctx, in.Name, in.Body.Mark, s.Mark, s.Reached)
+		if err != nil || !w.Reached {
+			return w, err
+		}
+		sink, err := s.Get(ctx, in.Name)
+		w.Parked = sink.Parked
+		return w, err
 	})
 }
 

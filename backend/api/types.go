@@ -239,8 +239,19 @@ type Sink struct {
 	Topics     []string        `json:"topics,omitempty"`
 	State      string          `json:"state"`
 	Why        string          `json:"why,omitempty"`
-	Parked     string          `json:"parked" doc:"Records it refused for good"`
+	Parked     string          `json:"parked" doc:"Records set aside: what it refused for good, or could not be decoded for it"`
 	Partitions []SinkPartition `json:"partitions,omitempty"`
+	LastParked []ParkedRecord  `json:"last_parked,omitempty" doc:"The newest of them"`
+}
+
+// ParkedRecord is a record that a sink went on without.
+type ParkedRecord struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    string `json:"offset"`
+	Kind      string `json:"kind" enum:"decode,filter,refused,no_answer"`
+	Reason    string `json:"reason"`
+	At        string `json:"at"`
 }
 
 // SinkPartition is a sink's progress with one partition.

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"freshet/backend/fault"
+	"freshet/backend/wholefile"
 )
 
 // Copies is the file beside the ledger that every checkpoint is copied to: signed notes, each followed by an empty
@@ -159,15 +160,7 @@ func AppendCopies(path, origin string, keys, notes []string) (err error) {
 		return err
 	}
 	if end == 0 {
-		return syncDir(filepath.Dir(path))
+		return wholefile.SyncDir(filepath.Dir(path))
 	}
 	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

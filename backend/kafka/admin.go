@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"freshet/backend/clock"
 	"freshet/backend/fault"
 	"freshet/backend/stream"
 )
@@ -58,7 +59,7 @@ func (c *Cluster) createTopic(ctx context.Context, cl *kgo.Client, gate *Gate, n
 		if err != nil && !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Unavailable) {
 			return err
 		}
-		if err := pause(ctx); err != nil {
+		if err := clock.Sleep(ctx, askAgain); err != nil {
 			return c.explain(op, err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"freshet/backend/cdc"
+	"freshet/backend/clock"
 	"freshet/backend/fault"
 	"freshet/backend/stream"
 )
@@ -245,7 +246,7 @@ func (c *Cluster) settled(ctx context.Context, topic string) ([]stream.Partition
 			return nil, fault.New(fault.Unavailable, "find the last record of "+topic, "end the transaction, or wait for its timeout",
 				"an open transaction hides what follows offset %d of partition %d", open.Stable, open.ID)
 		}
-		if err := pause(ctx); err != nil {
+		if err := clock.Sleep(ctx, askAgain); err != nil {
 			return nil, c.explain("find the last record of "+topic, err)
 		}
 	}

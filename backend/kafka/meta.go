@@ -58,16 +58,7 @@ func (c *Cluster) noTopic(name string) error {
 	return fault.New(fault.NotFound, "ask cluster "+c.o.Name, "see freshet topics list", "there is no topic %s", name)
 }
 
-type metadataPartition = kmsg.MetadataResponseTopicPartition
+// askAgain is how long a question that could not be answered yet rests.
+const askAgain = 50 * time.Millisecond
 
-// pause waits a moment before a question is asked again.
-func pause(ctx context.Context) error {
-	t := time.NewTimer(50 * time.Millisecond)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
-}
+type metadataPartition = kmsg.MetadataResponseTopicPartition

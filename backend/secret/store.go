@@ -16,6 +16,7 @@ import (
 	"github.com/zalando/go-keyring"
 
 	"freshet/backend/fault"
+	"freshet/backend/wholefile"
 )
 
 // service is what the keyring files our secrets under.
@@ -87,7 +88,7 @@ func scope(path string) (string, error) {
 		return strings.TrimSpace(string(b)), nil
 	}
 	id := strings.ToLower(rand.Text()[:16])
-	return id, fault.Wrap(fault.Unavailable, "write "+path, writeFile(path, []byte(id+"\n")), "check who owns the data directory")
+	return id, fault.Wrap(fault.Unavailable, "write "+path, wholefile.Write(path, []byte(id+"\n"), 0o600), "check who owns the data directory")
 }
 
 // Where says in words where a new secret is kept.

@@ -4,16 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"filippo.io/age"
 
 	"freshet/backend/fault"
+	"freshet/backend/wholefile"
 )
 
 // maxVault bounds the encrypted file's content.
@@ -100,7 +99,7 @@ func (v *vault) write(all map[string]string) error {
 	if err != nil {
 		return fault.Wrap(fault.Internal, op, err, "")
 	}
-	return fault.Wrap(fault.Unavailable, op, writeFile(v.path, sealed), "check the data directory's disk and owner")
+	return fault.Wrap(fault.Unavailable, op, wholefile.Write(v.path, sealed, 0o600), "check the data directory's disk and owner")
 }
 
 // unlock reads the identity; make makes one where there is no key file.
@@ -164,7 +163,7 @@ func (v *vault) makeKey() (*age.X25519Identity, error) {
 			return nil, fault.Wrap(fault.Internal, op, err, "")
 		}
 	}
-	if err := writeFile(v.keyPath, b); err != nil {
+	if err := wholefile.Write(v.keyPath, b, 0o600); err != nil {
 		return nil, fault.Wrap(fault.Unavailable, op, err, "check the disk and who owns the directory")
 	}
 	v.identity = id
@@ -182,23 +181,4 @@ func seal(plain []byte, to age.Recipient) ([]byte, error) {
 	}
 	err = w.Close()
 	return b.Bytes(), err
-}
-
-// writeFile replaces a file that only its owner may read, all or nothing.
-func writeFile(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // nothing is left of it where it was renamed
-	if _, err := f.Write(b); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return fmt.Errorf("replace: %w", err)
-	}
-	return nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"freshet/backend/clock"
 	"freshet/backend/stream"
 	"freshet/probes"
 	"freshet/probes/freshness"
@@ -80,22 +81,13 @@ func (w *world) do(f func()) {
 // ms is a random time up to n milliseconds.
 func ms(rnd *rand.Rand, n int) time.Duration { return time.Duration(rnd.IntN(n)+1) * time.Millisecond }
 
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
-}
-
 func (w *world) run(ctx context.Context, seed uint64) {
 	part := func(n uint64, f func(rnd *rand.Rand)) {
 		go f(rand.New(rand.NewPCG(seed, 100+n)))
 	}
 	part(0, func(rnd *rand.Rand) { // the application
 		pace := []int{20, 300, 2500}[rnd.IntN(3)]
-		for sleep(ctx, ms(rnd, pace)) {
+		for clock.Sleep(ctx, ms(rnd, pace)) == nil {
 			w.do(func() {
 				w.lsn += uint64(rnd.IntN(100) + 1)
 				if rnd.IntN(3) > 0 && !w.idle {
@@ -106,7 +98,7 @@ func (w *world) run(ctx context.Context, seed uint64) {
 		}
 	})
 	part(1, func(rnd *rand.Rand) { // the capture receives
-		for sleep(ctx, ms(rnd, 60)) {
+		for clock.Sleep(ctx, ms(rnd, 60)) == nil {
 			w.do(func() {
 				if w.deaf {
 					return
@@ -121,7 +113,7 @@ func (w *world) run(ctx context.Context, seed uint64) {
 		}
 	})
 	part(2, func(rnd *rand.Rand) { // the server tells how far it is
-		for sleep(ctx, ms(rnd, 900)) {
+		for clock.Sleep(ctx, ms(rnd, 900)) == nil {
 			w.do(func() {
 				if !w.deaf {
 					w.source.ServerEnd, w.source.ServerEndAt = w.lsn+1, time.Now()
@@ -130,7 +122,7 @@ func (w *world) run(ctx context.Context, seed uint64) {
 		}
 	})
 	part(3, func(rnd *rand.Rand) { // the capture appends
-		for sleep(ctx, ms(rnd, 40)) {
+		for clock.Sleep(ctx, ms(rnd, 40)) == nil {
 			var batch []*change
 			w.do(func() {
 				if !w.logDown {
@@ -142,7 +134,7 @@ func (w *world) run(ctx context.Context, seed uint64) {
 					c.appended = time.Now()
 				}
 			})
-			if len(batch) == 0 || !sleep(ctx, ms(rnd, 5)) {
+			if len(batch) == 0 || clock.Sleep(ctx, ms(rnd, 5)) != nil {
 				continue
 			}
 			w.do(func() {
@@ -159,7 +151,7 @@ func (w *world) run(ctx context.Context, seed uint64) {
 	})
 	part(4, func(rnd *rand.Rand) { // the sink
 		pace := []int{20, 200, 600}[rnd.IntN(3)]
-		for sleep(ctx, ms(rnd, pace)) {
+		for clock.Sleep(ctx, ms(rnd, pace)) == nil {
 			var batch []*change
 			w.do(func() {
 				if end := w.cluster.End(orders); !w.stopped {
@@ -172,9 +164,9 @@ func (w *world) run(ctx context.Context, seed uint64) {
 				continue
 			}
 			before := time.Now()
-			sleep(ctx, ms(rnd, 20))
+			_ = clock.Sleep(ctx, ms(rnd, 20))
 			at := time.Now()
-			sleep(ctx, ms(rnd, 20))
+			_ = clock.Sleep(ctx, ms(rnd, 20))
 			w.do(func() {
 				b := probes.Applied{From: w.sink.Next, Next: w.sink.Next + int64(len(batch)), Before: before, After: time.Now(),
 					OldestCommit: batch[0].commit.Add(w.offset), NewestCommit: batch[len(batch)-1].commit.Add(w.offset)}
@@ -193,7 +185,7 @@ func (w *world) run(ctx context.Context, seed uint64) {
 		w.cluster.Join("mailer", "m", orders)
 		w.cluster.Commit("mailer", orders, 0)
 		var next int64
-		for sleep(ctx, ms(rnd, 1000)) {
+		for clock.Sleep(ctx, ms(rnd, 1000)) == nil {
 			end := w.cluster.End(orders)
 			w.do(func() {
 				if w.stopped {
@@ -298,32 +290,32 @@ func history(t *testing.T, seed uint64, sum *tally) {
 	p := freshness.New(w.feeds(lp), freshness.Options{})
 	go func() { // trouble
 		rnd := rand.New(rand.NewPCG(seed, 9))
-		for sleep(ctx, 20*time.Second+ms(rnd, 20000)) {
+		for clock.Sleep(ctx, 20*time.Second+ms(rnd, 20000)) == nil {
 			length := 5*time.Second + ms(rnd, 30000)
 			w.do(func() { w.trouble = true })
 			switch rnd.IntN(4) {
 			case 0:
 				w.do(func() { w.stopped = true })
-				sleep(ctx, length)
+				_ = clock.Sleep(ctx, length)
 				w.do(func() { w.stopped = false })
 			case 1:
 				w.do(func() { w.deaf, w.source.State, w.source.Why = true, "reconnecting", "connection refused" })
-				sleep(ctx, length)
+				_ = clock.Sleep(ctx, length)
 				w.do(func() { w.deaf, w.source.State, w.source.Why = false, "streaming", "" })
 			case 2:
 				w.do(func() { w.logDown = true })
-				sleep(ctx, length)
+				_ = clock.Sleep(ctx, length)
 				w.do(func() { w.logDown = false })
 			case 3:
 				w.do(func() { w.idle = true })
-				sleep(ctx, 3*length)
+				_ = clock.Sleep(ctx, 3*length)
 				w.do(func() { w.idle = false })
 			}
-			sleep(ctx, 4*time.Second) // until what waited has come
+			_ = clock.Sleep(ctx, 4*time.Second) // until what waited has come
 			w.do(func() { w.trouble = false })
 		}
 	}()
-	sleep(ctx, 3*time.Second)
+	_ = clock.Sleep(ctx, 3*time.Second)
 	var before time.Time
 	var lastGroup time.Time
 	var groupBefore, nextBefore int64
@@ -331,7 +323,7 @@ func history(t *testing.T, seed uint64, sum *tally) {
 		if _, err := lp.Round(ctx); err != nil {
 			t.Fatal(err)
 		}
-		sleep(ctx, ms(w.rnd, 300))
+		_ = clock.Sleep(ctx, ms(w.rnd, 300))
 		d := round(t, p)
 		w.do(func() {
 			x := path(t, d, toSink)
@@ -356,7 +348,7 @@ func history(t *testing.T, seed uint64, sum *tally) {
 			}
 		})
 		before = d.At
-		sleep(ctx, time.Second-ms(w.rnd, 300))
+		_ = clock.Sleep(ctx, time.Second-ms(w.rnd, 300))
 	}
 	w.do(func() {
 		for _, c := range w.changes {
@@ -473,7 +465,7 @@ func TestStoppedSinkAndSilentSource(t *testing.T) {
 					t.Fatal(err)
 				}
 				d = round(t, p)
-				sleep(ctx, time.Second)
+				_ = clock.Sleep(ctx, time.Second)
 			}
 		}
 		run(20)
@@ -524,7 +516,7 @@ func TestStoppedSinkAndSilentSource(t *testing.T) {
 		}
 		for range 12 { // the groups are not read any more
 			d = round(t, p)
-			sleep(ctx, time.Second)
+			_ = clock.Sleep(ctx, time.Second)
 		}
 		if x = path(t, d, toGroup); x.State != freshness.Unknown || !strings.HasPrefix(x.Total.Why, "the groups were last read 1") {
 			t.Errorf("no groups: %+v", x)

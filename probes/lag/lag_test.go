@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"freshet/backend/clock"
 	"freshet/backend/stream"
 	"freshet/probes"
 	"freshet/probes/lag"
@@ -108,7 +109,7 @@ func history(t *testing.T, seed uint64, known, exact *int) {
 		marks := i == 1
 		go func() {
 			pace := []int{10, 300, 3000, 20000}[rnd.IntN(4)]
-			for sleep(ctx, time.Duration(rnd.IntN(pace))*time.Millisecond) {
+			for clock.Sleep(ctx, time.Duration(rnd.IntN(pace))*time.Millisecond) == nil {
 				switch {
 				case marks && rnd.IntN(4) == 0:
 					c.Marker(at)
@@ -128,7 +129,7 @@ func history(t *testing.T, seed uint64, known, exact *int) {
 					c.Trim(at, c.End(at)-int64(rnd.IntN(30)))
 					<-between
 				case 2:
-					sleep(ctx, time.Duration(rnd.IntN(120))*time.Second)
+					_ = clock.Sleep(ctx, time.Duration(rnd.IntN(120))*time.Second)
 				}
 			}
 		}()
@@ -137,15 +138,15 @@ func history(t *testing.T, seed uint64, known, exact *int) {
 			if rnd.IntN(6) == 0 {
 				return // never commits
 			}
-			for sleep(ctx, time.Duration(rnd.IntN(6000))*time.Millisecond) {
+			for clock.Sleep(ctx, time.Duration(rnd.IntN(6000))*time.Millisecond) == nil {
 				c.Commit("g", at, max(0, c.End(at)-int64(rnd.IntN(4)*rnd.IntN(8))))
 				if rnd.IntN(15) == 0 {
-					sleep(ctx, time.Duration(rnd.IntN(300))*time.Second)
+					_ = clock.Sleep(ctx, time.Duration(rnd.IntN(300))*time.Second)
 				}
 			}
 		}()
 	}
-	sleep(ctx, time.Duration(rnd.IntN(100))*time.Second)
+	_ = clock.Sleep(ctx, time.Duration(rnd.IntN(100))*time.Second)
 
 	p := lag.New(c, lag.Options{Every: 2 * time.Second})
 	for range 80 {
@@ -191,17 +192,7 @@ func history(t *testing.T, seed uint64, known, exact *int) {
 			}
 		}
 		<-between
-		sleep(ctx, 2*time.Second-time.Duration(rnd.IntN(300))*time.Millisecond)
-	}
-}
-
-// sleep reports whether ctx still goes on after d.
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
+		_ = clock.Sleep(ctx, 2*time.Second-time.Duration(rnd.IntN(300))*time.Millisecond)
 	}
 }
 

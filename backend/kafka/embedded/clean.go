@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"freshet/backend/fault"
+	"freshet/backend/wholefile"
 )
 
 // cleaner runs retention and compaction, with what kfake's lack for surviving a crash: the ends of logs that become empty
@@ -148,7 +149,7 @@ func (c *cleaner) store(ends startsJSON) {
 		if old, _ := json.Marshal(c.ends); string(old) == string(data) {
 			return
 		}
-		err = writeFile(filepath.Join(c.b.o.Dir, startsFile), data)
+		err = wholefile.Write(filepath.Join(c.b.o.Dir, startsFile), data, 0o600)
 	}
 	if err != nil {
 		c.b.log.Warn("where the local broker's logs begin cannot be kept", "err", err)
@@ -274,11 +275,11 @@ func (c *cleaner) compactNow(parts []part) error {
 				}
 			}
 		}
-		if err := syncDir(saved); err != nil {
+		if err := wholefile.SyncDir(saved); err != nil {
 			return err
 		}
 	}
-	if err := writeFile(filepath.Join(backup, backupReady), nil); err != nil {
+	if err := wholefile.Write(filepath.Join(backup, backupReady), nil, 0o600); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // nothing to compact
 		}
@@ -291,14 +292,14 @@ func (c *cleaner) compactNow(parts []part) error {
 	}
 	if err != nil {
 		// kfake's memory is of no use any more either: the next start takes the backup.
-		writeFile(filepath.Join(backup, backupFailed), nil)
+		wholefile.Write(filepath.Join(backup, backupFailed), nil, 0o600)
 		c.b.fail(err)
 		return fault.Wrap(fault.Blocked, "compact", err, "")
 	}
 	if err := os.Remove(filepath.Join(backup, backupReady)); err != nil {
 		return err
 	}
-	if err := syncDir(backup); err != nil {
+	if err := wholefile.SyncDir(backup); err != nil {
 		return err
 	}
 	return os.RemoveAll(backup)

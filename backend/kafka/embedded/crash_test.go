@@ -730,6 +730,12 @@ func (w *workers) check(addr string) {
 			t.Fatalf("transaction %s was committed and %d of its 6 records are seen", name, whole[name])
 		}
 	}
+	values := committed(t, ctx, addr, "keys", 0)
+	held, err := kadm.NewClient(client(t, addr)).FetchOffsets(ctx, "g")
+	if err != nil {
+		t.Fatal(err)
+	}
+
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for name, n := range whole {
@@ -740,17 +746,9 @@ func (w *workers) check(addr string) {
 			t.Fatalf("transaction %s is seen half: %d of 6 records", name, n)
 		}
 	}
-
-	held, err := kadm.NewClient(client(t, addr)).FetchOffsets(ctx, "g")
-	if err != nil {
-		t.Fatal(err)
-	}
 	if o, _ := held.Lookup("plain", 0); o.At < at || o.At > w.tried {
 		t.Fatalf("the group is at %d; %d was acknowledged, %d tried", o.At, at, w.tried)
 	}
-	w.mu.Unlock()
-	values := committed(t, ctx, addr, "keys", 0)
-	w.mu.Lock()
 	newest := make(map[string]int)
 	for _, v := range values {
 		var n int

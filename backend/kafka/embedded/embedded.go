@@ -35,6 +35,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"freshet/backend/fault"
+	"freshet/backend/wholefile"
 )
 
 // Options say where the broker keeps its log and how much of it.
@@ -180,7 +181,7 @@ func Open(ctx context.Context, o Options) (_ *Broker, err error) {
 	if err := os.Remove(filepath.Join(o.Dir, cleanFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.Wrap(fault.Invalid, op, err, "give it a folder that can be written")
 	}
-	if err := syncDir(o.Dir); err != nil {
+	if err := wholefile.SyncDir(o.Dir); err != nil {
 		return nil, fault.Wrap(fault.Unavailable, op, err, "see to the disk")
 	}
 
@@ -277,7 +278,7 @@ func listen(o Options, op string) (net.Listener, error) {
 		return nil, fault.Wrap(fault.Conflict, op, err, "end what listens there, or give the local broker another address")
 	}
 	if bound := l.Addr().String(); bound != strings.TrimSpace(string(stored)) {
-		if err := writeFile(file, []byte(bound+"\n")); err != nil {
+		if err := wholefile.Write(file, []byte(bound+"\n"), 0o600); err != nil {
 			l.Close()
 			return nil, fault.Wrap(fault.Invalid, op, err, "give it a folder that can be written")
 		}
@@ -328,9 +329,7 @@ func (b *Broker) close() error {
 		err = b.sync.everything()
 	}
 	if err == nil {
-		if err = writeFile(filepath.Join(b.o.Dir, cleanFile), []byte("closed\n")); err == nil {
-			err = syncDir(b.o.Dir)
-		}
+		err = wholefile.Write(filepath.Join(b.o.Dir, cleanFile), []byte("closed\n"), 0o600)
 	}
 	b.lock.Close()
 	return fault.Wrap(fault.Unavailable, "close the local broker", err, "see to the disk; the next start mends the log")
@@ -386,24 +385,4 @@ func (l *kfakeLogger) Logf(level kfake.LogLevel, format string, args ...any) {
 		}
 	}
 	l.b.log.Warn("local broker", "detail", message)
-}
-
-// writeFile replaces a file whole, on stable storage.
-func writeFile(path string, data []byte) error {
-	temp := path + ".new"
-	f, err := os.OpenFile(temp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temp, path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
 }

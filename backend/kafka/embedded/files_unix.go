@@ -27,15 +27,6 @@ func lockDir(path string) (*os.File, error) {
 	return f, nil
 }
 
-// syncDir makes the names in a folder durable.
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
 // diskFree is what the disk under path still takes, -1 unknown.
 func diskFree(path string) int64 {
 	var s unix.Statfs_t

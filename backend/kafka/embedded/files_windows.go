@@ -26,9 +26,6 @@ func lockDir(path string) (*os.File, error) {
 	return f, nil
 }
 
-// syncDir does nothing: Windows keeps names durable itself.
-func syncDir(string) error { return nil }
-
 // diskFree is what the disk under path still takes, -1 unknown.
 func diskFree(path string) int64 {
 	p, err := windows.UTF16PtrFromString(path)

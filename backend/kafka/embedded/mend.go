@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"freshet/backend/kafka/internal/wire"
+	"freshet/backend/wholefile"
 )
 
 // kfakeFormat is the version of kfake's files that is known here. What mend reads and writes of them is checked against
@@ -201,7 +202,7 @@ func (b *Broker) mendPartitions(ctx context.Context, m *mended, parts []part) er
 	}
 	data, err := journalOf(keep)
 	if err == nil {
-		err = writeFile(filepath.Join(b.o.Dir, journalFile), data)
+		err = wholefile.Write(filepath.Join(b.o.Dir, journalFile), data, 0o600)
 	}
 	if err != nil {
 		return err
@@ -308,7 +309,7 @@ func (l *logState) segment(base int64) error {
 		index, changed = index[:batches*indexEntry], true
 	}
 	if changed {
-		if err := writeFile(l.path(base, ".idx"), index); err != nil {
+		if err := wholefile.Write(l.path(base, ".idx"), index, 0o600); err != nil {
 			return err
 		}
 	}
@@ -402,7 +403,7 @@ func (l *logState) append(base int64, batch []byte) error {
 			return err
 		}
 	}
-	return syncDir(l.dir)
+	return wholefile.SyncDir(l.dir)
 }
 
 // markerBatch is the batch that ends a transaction.
@@ -461,7 +462,7 @@ func (b *Broker) writeSequences(parts []part, logs []logState) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(b.o.Dir, "seq_windows.json"), data)
+	return wholefile.Write(filepath.Join(b.o.Dir, "seq_windows.json"), data, 0o600)
 }
 
 // keepEnd leaves a trace in a log that has no segments any more, so that its offsets go on and are not given anew.
@@ -615,7 +616,7 @@ func (b *Broker) restoreBackup(parts []part) error {
 		if err := os.Rename(saved, dir); err != nil {
 			return err
 		}
-		if err := syncDir(filepath.Dir(dir)); err != nil {
+		if err := wholefile.SyncDir(filepath.Dir(dir)); err != nil {
 			return err
 		}
 	}

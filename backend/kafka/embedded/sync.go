@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"freshet/backend/kafka/internal/wire"
+	"freshet/backend/wholefile"
 )
 
 // syncEvery is the longest that something written waits for stable storage while the broker is at work.
@@ -171,7 +172,7 @@ func (s *syncer) round() error {
 		}
 	}
 	if err == nil && (dir || logs) { // the logs are replaced when they have grown
-		err = syncDir(s.b.o.Dir)
+		err = wholefile.SyncDir(s.b.o.Dir)
 	}
 	if err != nil {
 		return err
@@ -236,10 +237,10 @@ func (s *syncer) partition(p part, from int64) (int64, error) {
 		}
 	}
 	if newest != from {
-		if err := syncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := wholefile.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return -1, err
 		}
-		if err := syncDir(filepath.Dir(dir)); err != nil {
+		if err := wholefile.SyncDir(filepath.Dir(dir)); err != nil {
 			return -1, err
 		}
 	}
@@ -284,7 +285,7 @@ func (s *syncer) everything() error {
 		return err
 	}
 	for _, dir := range slices.Backward(dirs) {
-		if err := syncDir(dir); err != nil {
+		if err := wholefile.SyncDir(dir); err != nil {
 			return err
 		}
 	}

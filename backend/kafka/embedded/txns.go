@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"freshet/backend/wholefile"
 )
 
 // tracker knows which transactions are open and keeps that in the journal, so that a crash ends each of them whole.
@@ -149,7 +151,7 @@ func (t *tracker) rewrite() error {
 		t.file.Close()
 		t.file = nil
 	}
-	if err := writeFile(t.path, data); err != nil {
+	if err := wholefile.Write(t.path, data, 0o600); err != nil {
 		return err
 	}
 	t.file, err = os.OpenFile(t.path, os.O_WRONLY|os.O_APPEND, 0o600)

@@ -328,7 +328,33 @@ function world(o: Options): World {
           at: iso(now - 900),
         })),
       },
-      webhooks: { name: 'webhooks', type: 'http', mode: 'append', cluster: 'embedded', state: 'running', parked: '2', partitions: [] },
+      webhooks: {
+        name: 'webhooks',
+        type: 'http',
+        mode: 'append',
+        cluster: 'embedded',
+        state: 'running',
+        parked: '2',
+        partitions: [],
+        last_parked: [
+          {
+            topic: 'shop.events.PaymentSucceeded',
+            partition: 0,
+            offset: '55171',
+            kind: 'refused',
+            reason: 'status 422: the currency is none of ISO 4217',
+            at: iso(now - 90_000),
+          },
+          {
+            topic: 'shop.events.OrderPlaced',
+            partition: 0,
+            offset: '902',
+            kind: 'decode',
+            reason: 'the value could not be decoded: read JSON: unexpected end at byte 4096',
+            at: iso(now - 400_000),
+          },
+        ],
+      },
     },
     topics: Object.fromEntries(
       tables.map((t) => [

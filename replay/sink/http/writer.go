@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"freshet/backend/clock"
 	"freshet/backend/fault"
 	"freshet/backend/stream"
 	"freshet/replay"
@@ -106,20 +107,9 @@ func (w *writer) deliver(ctx context.Context, item *replay.Item) (refused string
 		if time.Since(started)+wait > w.sink.opts.Patience {
 			return "", unsure, a.err
 		}
-		if err := sleep(ctx, wait); err != nil {
+		if err := clock.Sleep(ctx, wait); err != nil {
 			return "", unsure, w.sink.failure(op, err)
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 
@@ -138,7 +128,7 @@ func (s *Sink) awaitHold(ctx context.Context, op string, patience time.Duration)
 		case wait > patience:
 			return fault.New(fault.Unavailable, op, "it is sent then", "the endpoint asked to wait until %s", until.UTC().Format(stream.TimeFormat))
 		}
-		if err := sleep(ctx, wait); err != nil {
+		if err := clock.Sleep(ctx, wait); err != nil {
 			return s.failure(op, err)
 		}
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"freshet/backend/clock"
 	"freshet/backend/fault"
 	"freshet/backend/kafka"
 	"freshet/backend/stream"
@@ -335,20 +336,9 @@ func (w *writer) ensure(ctx context.Context, name string, partitions int32, conf
 		if err == nil || !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Unavailable) {
 			return t, err
 		}
-		if err := sleep(ctx, 50*time.Millisecond); err != nil {
+		if err := clock.Sleep(ctx, 50*time.Millisecond); err != nil {
 			return t, w.failure(err)
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

@@ -1360,6 +1360,16 @@ export interface components {
             trend: "rising" | "falling" | "steady" | "unknown";
             why?: string;
         };
+        ParkedRecord: {
+            at: string;
+            /** @enum {string} */
+            kind: "decode" | "filter" | "refused" | "no_answer";
+            offset: string;
+            /** Format: int32 */
+            partition: number;
+            reason: string;
+            topic: string;
+        };
         Part: {
             detail: string;
             /** @description What a person must do */
@@ -1637,9 +1647,11 @@ export interface components {
         };
         Sink: {
             cluster?: string;
+            /** @description The newest of them */
+            last_parked?: components["schemas"]["ParkedRecord"][] | null;
             mode?: string;
             name: string;
-            /** @description Records it refused for good */
+            /** @description Records set aside: what it refused for good, or could not be decoded for it */
             parked: string;
             partitions?: components["schemas"]["SinkPartition"][] | null;
             state: string;
@@ -1815,6 +1827,8 @@ export interface components {
             kind: string;
             mark: string;
             name: string;
+            /** @description Of a sink: records set aside so far, which are not in it */
+            parked?: string;
             reached: boolean;
             /**
              * Format: int64
