@@ -253,9 +253,18 @@ func (r *Reader) Close() {
 	})
 }
 
-func (r *Reader) compacted(ctx context.Context) (bool, error) {
+// cleanup tells what may take records from the topic: compaction, and whether anything else.
+func (r *Reader) cleanup(ctx context.Context) (compacts, deletes bool, err error) {
 	config, err := r.c.topicConfig(ctx, r.tp.Topic)
-	return strings.Contains(config["cleanup.policy"], "compact"), err
+	policy := config["cleanup.policy"]
+	compacts = strings.Contains(policy, "compact")
+	return compacts, !compacts || strings.Contains(policy, "delete"), err
+}
+
+// deletes reports whether records are lost where the log's start has moved; where it cannot be told, they are.
+func (r *Reader) deletes(ctx context.Context) bool {
+	_, deletes, err := r.cleanup(ctx)
+	return deletes || err != nil
 }
 
 // fetch brings stretches until To, an error that repeats, or the end of the reader.
@@ -340,7 +349,7 @@ func (r *Reader) fetch(ctx context.Context, pos int64) {
 				continue
 			}
 			// Nothing but compaction empties a range, so elsewhere the answer only left this partition out.
-			compacted, err := r.compacted(ctx)
+			compacted, _, err := r.cleanup(ctx)
 			if err == nil && !compacted {
 				err = fault.New(fault.Unavailable, "read "+r.tp.Topic, "look at the load and the log of the broker",
 					"partition %d has offsets %d to %d and the broker answers none of them", r.tp.Partition, pos, f.stable)
@@ -500,8 +509,8 @@ func (r *Reader) decode(ctx context.Context, pos int64) {
 			} else {
 				err = run.decode(&out, pos, limit, 0, int(r.bytes))
 			}
-			// What retention took while it was asked for is no hole.
-			if out.Compacted > 0 && s.f.start > pos {
+			// What retention took while it was asked for is no hole. The local broker moves the start for compaction, too.
+			if out.Compacted > 0 && s.f.start > pos && r.deletes(ctx) {
 				err = &replay.GapError{Topic: r.tp.Topic, Partition: r.tp.Partition, From: pos, To: min(s.f.start, limit)}
 				out.Next = pos
 			}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -28,6 +29,8 @@ type cleaner struct {
 	now  chan struct{} // capacity 1: clean at once
 	mu   sync.Mutex
 	ends startsJSON // as stored
+
+	only atomic.Pointer[compacted]
 
 	size map[part]int64 // of compacted partitions after their last compaction
 	next time.Time      // of the next compaction
@@ -172,6 +175,7 @@ func (c *cleaner) compact() error {
 	if err != nil {
 		return err
 	}
+	c.noteCompacted(topics)
 	compacted := make(map[string]bool)
 	var parts []part
 	var total int64
@@ -216,6 +220,17 @@ func (c *cleaner) compact() error {
 	}
 	c.b.log.Debug("compacted", "partitions", len(parts), "bytes", total, "took", took)
 	return nil
+}
+
+// noteCompacted keeps which topics only compact.
+func (c *cleaner) noteCompacted(topics topicsJSON) {
+	only := make(compacted)
+	for _, t := range topics.Topics {
+		if info := c.b.cluster.TopicInfo(t.Name); onlyCompacts(info) {
+			only[t.Name] = info.TopicID
+		}
+	}
+	c.only.Store(&only)
 }
 
 // keepCompacted takes retention off a topic that became compacted after it was made.

@@ -2,6 +2,7 @@ package embedded_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"freshet/backend/kafka/embedded"
@@ -119,6 +122,57 @@ func TestCompaction(t *testing.T) {
 			t.Errorf("after %d commits key %s is at %d, want %d", commits.Load(), key, last, n-10+k)
 		}
 	}
+}
+
+// A reader that compaction has overtaken goes on with what is left, as on Kafka: nothing of it was lost. One that
+// retention has overtaken is told.
+func TestReadersBehindTheStart(t *testing.T) {
+	ctx := within(t, 60*time.Second)
+	dir := t.TempDir()
+	b := open(t, embedded.Options{Dir: dir, CleanEvery: 20 * time.Millisecond, SegmentBytes: 64 << 10})
+	topic(t, ctx, b.Addr(), "compact", 1, map[string]string{"cleanup.policy": "compact"})
+	topic(t, ctx, b.Addr(), "both", 1, map[string]string{"cleanup.policy": "compact,delete", "retention.bytes": "100000"})
+	cl := client(t, b.Addr())
+	start := func(topic string) int64 {
+		starts, err := kadm.NewClient(cl).ListStartOffsets(ctx, topic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, _ := starts.Lookup(topic, 0)
+		return o.Offset
+	}
+	pad := strings.Repeat("x", 1000)
+	for n := 0; start("compact") == 0 || start("both") == 0; n++ {
+		for _, name := range []string{"compact", "both"} {
+			for i := range 100 {
+				produce(t, ctx, cl, name, 0, fmt.Sprintf("k%d=%d %s", i%10, n, pad))
+			}
+		}
+	}
+	from := func(b *embedded.Broker, topic string) (int64, error) {
+		cl := client(t, b.Addr(), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+			kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().At(0)}}))
+		fetches := cl.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			return 0, err
+		}
+		return fetches.Records()[0].Offset, nil
+	}
+	look := func(b *embedded.Broker) {
+		t.Helper()
+		if at, err := from(b, "compact"); err != nil || at < start("compact") {
+			t.Errorf("compacted: a reader at 0 goes on at %d (%v); the log begins at %d", at, err, start("compact"))
+		}
+		if at, err := from(b, "both"); !errors.Is(err, kerr.OffsetOutOfRange) {
+			t.Errorf("deleted: a reader at 0 goes on at %d (%v)", at, err)
+		}
+	}
+	look(b)
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b = open(t, embedded.Options{Dir: dir, CleanEvery: time.Hour})
+	look(b)
 }
 
 // A compacted topic that was made as another keeps what is old.

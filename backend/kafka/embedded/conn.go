@@ -213,6 +213,9 @@ func (c *clientConn) request(frame []byte) error {
 	switch h.Key {
 	case wire.Produce:
 		return c.produce(h, frame, w)
+	case wire.Fetch:
+		c.b.skipCompacted(h, frame)
+		return nil
 	case wire.OffsetCommit, wire.DeleteTopics, wire.CreateTopics, wire.CreatePartitions, wire.OffsetDelete:
 		// The answer says that something was written.
 	case wire.InitProducerID, wire.AddPartitionsToTxn, wire.AddOffsetsToTxn, wire.EndTxn, wire.TxnOffsetCommit, wire.DeleteRecords, wire.WriteTxnMarkers:

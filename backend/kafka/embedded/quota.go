@@ -40,11 +40,14 @@ func newQuota(b *Broker) *quota {
 	return q
 }
 
-// grow counts what is about to be produced.
+// grow counts what is about to be produced. What is refused does not grow.
 func (q *quota) grow(n int) {
-	added := q.added.Add(int64(n))
 	q.mu.Lock()
-	tight := q.alarm == "" && (q.used+added > q.b.o.Quota || q.free >= 0 && q.free-added < q.b.o.Reserve)
+	tight := false
+	if q.alarm == "" {
+		added := q.added.Add(int64(n))
+		tight = q.used+added > q.b.o.Quota || q.free >= 0 && q.free-added < q.b.o.Reserve
+	}
 	q.mu.Unlock()
 	if tight {
 		select {

@@ -15,6 +15,7 @@ var ErrMalformed = errors.New("malformed Kafka request")
 // Keys of the requests that are looked into.
 const (
 	Produce              = 0
+	Fetch                = 1
 	Metadata             = 3
 	OffsetCommit         = 8
 	SASLHandshake        = 17
