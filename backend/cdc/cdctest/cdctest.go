@@ -22,6 +22,7 @@ type Log struct {
 	mu      sync.Mutex
 	moved   *sync.Cond // queue, stalled or closed has changed
 	topics  map[string][]stream.Record
+	synced  map[string]int // how many of a topic's records
 	queue   []entry
 	buffer  int
 	stalled bool
@@ -38,7 +39,7 @@ type entry struct {
 
 // NewLog makes a log that holds back up to buffer records.
 func NewLog(buffer int) *Log {
-	l := &Log{topics: map[string][]stream.Record{}, buffer: buffer, ended: make(chan struct{})}
+	l := &Log{topics: map[string][]stream.Record{}, synced: map[string]int{}, buffer: buffer, ended: make(chan struct{})}
 	l.moved = sync.NewCond(&l.mu)
 	go l.run()
 	return l
@@ -123,6 +124,11 @@ func (l *Log) Append(ctx context.Context, r *stream.Record, done func(error)) er
 func (l *Log) Sync(context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.syncErr == nil {
+		for topic, records := range l.topics {
+			l.synced[topic] = len(records)
+		}
+	}
 	return l.syncErr
 }
 
@@ -168,15 +174,33 @@ func (l *Log) Close() {
 	<-l.ended
 }
 
-// Reopen is a new log that holds what l held when it was closed.
+// Reopen is a new log that holds what l held when it was closed, all of it synced.
 func (l *Log) Reopen() *Log {
 	n := NewLog(l.buffer)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for topic, records := range l.topics {
-		n.topics[topic] = slices.Clone(records)
+		n.topics[topic], n.synced[topic] = slices.Clone(records), len(records)
 	}
 	return n
+}
+
+// PowerCut is Reopen after the power was cut: what was not synced is gone.
+func (l *Log) PowerCut() *Log {
+	n := l.Reopen()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for topic, records := range n.topics {
+		n.topics[topic], n.synced[topic] = records[:l.synced[topic]], l.synced[topic]
+	}
+	return n
+}
+
+// Synced returns a topic's records that are on stable storage.
+func (l *Log) Synced(topic string) []stream.Record {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.topics[topic][:l.synced[topic]])
 }
 
 // Records returns a topic's records.
