@@ -197,11 +197,15 @@ func once(t *testing.T, seed uint64) {
 	some := func(of int) bool { return life < lives && r.IntN(of) == 0 }
 	// trouble comes at any time; it ends by itself, or the next run finds it gone.
 	trouble := func() error {
+		log, length := w.log, time.Duration(r.IntN(300))*time.Millisecond
 		switch {
-		case some(30):
-			log := w.log
+		case some(60):
 			log.Stall(true)
-			time.AfterFunc(time.Duration(r.IntN(300))*time.Millisecond, func() { log.Stall(false) })
+			time.AfterFunc(length, func() { log.Stall(false) })
+		case some(60):
+			topic := h.topics()[r.IntN(3)]
+			log.StallTopic(topic, true)
+			time.AfterFunc(length, func() { log.StallTopic(topic, false) })
 		case some(60):
 			w.log.Fail(func(*stream.Record) error { return errors.New("refused") })
 		case some(60):
@@ -460,11 +464,20 @@ func TestIdle(t *testing.T) {
 		if p := w.pipeline.Progress(); p.Received != 30 || !p.Pending.Equal(time.Unix(15, 0)) {
 			t.Errorf("received %d, pending %s", p.Received, p.Pending)
 		}
-		steps <- func(w *cdc.Writer) { w.Begin(35, time.Unix(35, 0)); w.Commit(40) }
-		at("an empty one behind it", 10)
 		w.log.Stall(false)
-		at("landed", 40)
-		if p := w.pipeline.Progress(); !p.LastCommit.Equal(time.Unix(15, 0)) || !p.Pending.IsZero() {
+		at("landed", 30)
+		w.log.Stall(true)
+		steps <- func(w *cdc.Writer) {
+			w.Begin(35, time.Unix(35, 0))
+			put(t.Context(), w, "t", "v")
+			w.Commit(40)
+			w.Begin(45, time.Unix(45, 0))
+			w.Commit(50)
+		}
+		at("an empty one behind it", 30)
+		w.log.Stall(false)
+		at("both landed", 50)
+		if p := w.pipeline.Progress(); !p.LastCommit.Equal(time.Unix(35, 0)) || !p.Pending.IsZero() {
 			t.Errorf("last commit %s, pending %s", p.LastCommit, p.Pending)
 		}
 	})
