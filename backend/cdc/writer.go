@@ -186,6 +186,11 @@ func (w *Writer) Has(t *Topic) bool {
 		(w.commit < t.last.Commit || w.commit == t.last.Commit && w.ordinal <= t.last.Ordinal)
 }
 
+// Beyond reports whether the topic held a change of the source that was committed at end or later, when the run began.
+func (w *Writer) Beyond(t *Topic, end uint64) bool {
+	return t.last.Source == w.identity && t.last.Commit >= end
+}
+
 // Next moves the current position on by one change.
 func (w *Writer) Next() { w.ordinal++ }
 
