@@ -203,7 +203,7 @@ func run(t *testing.T, name string, args ...string) {
 	}
 }
 
-// TestServerRestarts restarts and kills the server under load.
+// TestServerRestarts restarts and kills the server under load, and the capture with it.
 func TestServerRestarts(t *testing.T) {
 	for _, version := range versions() {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
@@ -219,6 +219,8 @@ func TestServerRestarts(t *testing.T) {
 				func() { db.server.Restart(testkit.Fast) },
 				func() { db.server.Restart(testkit.Immediate) },
 				func() { db.server.Kill(); db.server.Start() },
+				func() { c.powerCut(); db.server.Restart(testkit.Fast); c.start() },
+				func() { db.server.Kill(); c.crash(); db.server.Start(); c.start() },
 			}
 			rounds := len(modes)
 			if proof() {

@@ -3,7 +3,9 @@ package postgres_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -37,12 +39,9 @@ func (*counter) Last(context.Context, string) (map[int32]stream.Record, error) {
 // BenchmarkStream captures transactions of many rows, and has pg_recvlogical read the same WAL to /dev/null, in turns. The
 // server decodes for both, one at a time. Run it with -benchtime 1x or 3x.
 func BenchmarkStream(b *testing.B) {
-	recvlogical := "/usr/lib/postgresql/15/bin/pg_recvlogical"
-	if found, err := exec.LookPath("pg_recvlogical"); err == nil {
-		recvlogical = found
-	}
-	if _, err := exec.LookPath(recvlogical); err != nil {
-		b.Skip("pg_recvlogical is not to be had here")
+	recvlogical := filepath.Join(testkit.PostgresBinaries(b, 15), "pg_recvlogical")
+	if _, err := os.Stat(recvlogical); err != nil {
+		b.Skip(err) // not every build has it
 	}
 	for _, shape := range []struct {
 		name               string
