@@ -117,15 +117,23 @@ func FuzzMessages(f *testing.F) {
 	f.Add(relation)
 	f.Add([]byte("\x00\x00\x00\x07K\x00\x02t\x00\x00\x00\x011nN\x00\x02t\x00\x00\x00\x011u"))
 	f.Add([]byte("\x00\x00\x00\x02\x00\x00\x00\x00\x07\x00\x00\x00\x08"))
-	f.Add(bytes.Repeat([]byte{0}, 25))
+	for _, size := range []int{20, 21, 25, 26} {
+		f.Add(make([]byte, size))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		readBegin(b)
-		readCommit(b)
-		readOrigin(b)
+		if _, ok := readBegin(b); ok != (len(b) == 20) {
+			t.Errorf("%d bytes as a begin: %t", len(b), ok)
+		}
+		if _, ok := readCommit(b); ok != (len(b) == 25) {
+			t.Errorf("%d bytes as a commit: %t", len(b), ok)
+		}
+		if _, name, ok := readOrigin(b); ok && len(b) != 8+len(name)+1 {
+			t.Errorf("%d bytes as an origin %q", len(b), name)
+		}
 		if sh, ok := readRelation(b); ok && len(sh.columns)*10 > len(b) {
 			t.Errorf("%d columns in %d bytes", len(sh.columns), len(b))
 		}
-		if relations, ok := readTruncate(b, nil); ok && len(relations)*4 > len(b) {
+		if relations, ok := readTruncate(b, nil); ok && len(b) != 5+4*len(relations) {
 			t.Errorf("%d relations in %d bytes", len(relations), len(b))
 		}
 		var m rowMessage
@@ -156,6 +164,7 @@ func FuzzMessages(f *testing.F) {
 // FuzzCopyRow takes lines of COPY apart, and puts them together again.
 func FuzzCopyRow(f *testing.F) {
 	f.Add([]byte("1\tplain\t\\N"), 3)
+	f.Add([]byte("1\tplain\t\\N"), 2)
 	f.Add([]byte(`a\\b\tc\nd\\N`), 1)
 	f.Add([]byte(""), 0)
 	f.Fuzz(func(t *testing.T, line []byte, columns int) {
