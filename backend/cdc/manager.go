@@ -35,7 +35,7 @@ type Manager struct {
 	mu      sync.Mutex
 	sources map[string]*managed
 	runs    sync.WaitGroup
-	ctx     context.Context // of Run, nil before
+	ctx     context.Context // of Start
 }
 
 type managed struct {
@@ -44,9 +44,10 @@ type managed struct {
 	err      error     // why it could not
 	cancel   context.CancelFunc
 	done     chan struct{} // closed when the pipeline's run has ended
+	dropping bool
 }
 
-// NewManager makes a manager; Run starts the sources that are kept.
+// NewManager makes a manager; Start starts the sources that are kept.
 func NewManager(o ManagerOptions) *Manager {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -72,7 +73,7 @@ func (m *Manager) Start(ctx context.Context) error {
 // Wait returns when every pipeline has ended, after the end of Start's context.
 func (m *Manager) Wait() { m.runs.Wait() }
 
-// Create keeps a new source and starts it. Set-up on the server and the snapshot are the pipeline's first steps:
+// Create keeps a new source and starts it, after Start. Set-up on the server and the snapshot are the pipeline's first steps:
 // Progress tells of them.
 func (m *Manager) Create(ctx context.Context, o Options) error {
 	if err := o.Validate(); err != nil {
@@ -119,14 +120,17 @@ func (m *Manager) start(s Stored) {
 	})
 }
 
-// Pipeline returns a source's pipeline: fault.NotFound where there is no such source, the reason where it could not be
-// opened.
+// Pipeline returns a source's pipeline: fault.NotFound where there is no such source, fault.Conflict while it is dropped,
+// the reason where it could not be opened.
 func (m *Manager) Pipeline(name string) (*Pipeline, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	g := m.sources[name]
-	if g == nil {
+	switch {
+	case g == nil:
 		return nil, notFound(name)
+	case g.dropping:
+		return nil, beingDropped(name)
 	}
 	return g.pipeline, g.err
 }
@@ -144,11 +148,14 @@ func (m *Manager) Pause(ctx context.Context, name string) error {
 func (m *Manager) Resume(ctx context.Context, name string) error {
 	m.mu.Lock()
 	g := m.sources[name]
-	if g == nil {
+	switch {
+	case g == nil:
 		m.mu.Unlock()
 		return notFound(name)
-	}
-	if g.pipeline == nil {
+	case g.dropping:
+		m.mu.Unlock()
+		return beingDropped(name)
+	case g.pipeline == nil:
 		defer m.mu.Unlock()
 		kept, err := m.o.Store.Sources(ctx)
 		if err != nil {
@@ -168,33 +175,51 @@ func (m *Manager) Resume(ctx context.Context, name string) error {
 }
 
 // Drop stops a source, removes what it made on its server and forgets it. Its topics stay. Where the server cannot be
-// reached nothing is forgotten, unless leave says that what is on the server may stay there.
+// asked nothing is forgotten and the source goes on, unless leave says that what is on the server may stay there.
 func (m *Manager) Drop(ctx context.Context, name string, leave bool) error {
+	op := "drop source " + name
+	m.mu.Lock()
+	g := m.sources[name]
+	switch {
+	case g == nil:
+		m.mu.Unlock()
+		return notFound(name)
+	case g.dropping:
+		m.mu.Unlock()
+		return beingDropped(name)
+	}
+	g.dropping = true
+	m.mu.Unlock()
+
+	err := g.undo(ctx)
+	if err != nil && leave {
+		m.o.Logger.Warn("a source is forgotten, and what it made is left on its server", "source", name, "err", err)
+		err = nil
+	}
+	if err == nil {
+		err = fault.Wrap(fault.Unavailable, op, m.o.Store.DeleteSource(ctx, name), "see to the data directory")
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	g := m.sources[name]
-	if g == nil {
-		return notFound(name)
-	}
-	if g.pipeline != nil {
-		g.cancel()
-		select {
-		case <-g.done:
-		case <-ctx.Done():
-			return fault.Wrap(fault.Timeout, "drop source "+name, ctx.Err(), "try again")
-		}
-		if err := g.pipeline.Source().Drop(ctx, g.pipeline.State()); err != nil && !leave {
+	if err != nil {
+		g.dropping = false
+		if g.pipeline != nil && m.ctx.Err() == nil {
 			m.start(Stored{Options: g.options, State: g.pipeline.State()})
-			return err
 		}
-	} else if !leave {
-		return g.err
-	}
-	if err := m.o.Store.DeleteSource(ctx, name); err != nil {
-		return fault.Wrap(fault.Unavailable, "drop source "+name, err, "see to the data directory")
+		return err
 	}
 	delete(m.sources, name)
 	return nil
+}
+
+// undo ends a source's pipeline, which does not take long, and removes what it made on its server.
+func (g *managed) undo(ctx context.Context) error {
+	if g.pipeline == nil {
+		return g.err
+	}
+	g.cancel()
+	<-g.done
+	return g.pipeline.Source().Drop(ctx, g.pipeline.State())
 }
 
 // Progress tells how far every source has got, by name.
@@ -228,4 +253,8 @@ func (m *Manager) Options() []Options {
 
 func notFound(name string) error {
 	return fault.New(fault.NotFound, "find source "+name, "see `freshet sources list`", "there is no such source")
+}
+
+func beingDropped(name string) error {
+	return fault.New(fault.Conflict, "find source "+name, "wait for it", "it is being dropped")
 }

@@ -215,6 +215,8 @@ func (p *Pipeline) once(ctx context.Context) (streamed bool, err error) {
 		err = cause
 	} else if run.Err() != nil {
 		err = nil // on request
+	} else if err == nil {
+		err = fault.New(fault.Unavailable, "capture", "it is tried again soon", "the source has ended by itself")
 	}
 	cancel(nil)
 	stopConfirming()
@@ -224,11 +226,6 @@ func (p *Pipeline) once(ctx context.Context) (streamed bool, err error) {
 	if ctx.Err() == nil {
 		if landErr := w.landedAll(ctx); landErr != nil {
 			err = landErr
-		}
-	}
-	if hole := p.state.get().Hole; hole != "" {
-		if saveErr := p.state.update(context.WithoutCancel(ctx), func(*State) {}); saveErr != nil {
-			p.o.Logger.Error("cannot save that the log has a hole", "err", saveErr)
 		}
 	}
 	progress, _ := p.status.get()

@@ -61,9 +61,9 @@ type Writer struct {
 	confirmed                atomic.Uint64
 	confirms                 chan struct{} // cap 1: confirmed has grown
 
-	failMu sync.Mutex
-	failed error
+	failed atomic.Pointer[error]
 	cancel context.CancelCauseFunc
+	holed  atomic.Bool
 }
 
 // transaction is one that is on its way into the log. pending counts its records in flight, and one more while it is
@@ -186,6 +186,11 @@ func (w *Writer) Has(t *Topic) bool {
 		(w.commit < t.last.Commit || w.commit == t.last.Commit && w.ordinal <= t.last.Ordinal)
 }
 
+// Beyond reports whether the topic held a change of the source that was committed at end or later, when the run began.
+func (w *Writer) Beyond(t *Topic, end uint64) bool {
+	return t.last.Source == w.identity && t.last.Commit >= end
+}
+
 // Next moves the current position on by one change.
 func (w *Writer) Next() { w.ordinal++ }
 
@@ -197,6 +202,10 @@ func (w *Writer) Record() *Record {
 // Append writes r at the current position. It blocks while the log's buffer is full. Whatever becomes of it, r is no
 // longer the caller's.
 func (w *Writer) Append(ctx context.Context, t *Topic, r *Record) error {
+	if err := w.err(); err != nil {
+		r.release() // nothing may follow what the log has refused
+		return err
+	}
 	r.topic, r.tx, r.commit, r.ordinal = t, w.current, w.commit, w.ordinal
 	r.build(w)
 	if size := r.size(); w.max > 0 && size > w.max {
@@ -417,21 +426,16 @@ func (w *Writer) confirm(ctx context.Context, must bool) error {
 
 // Fail ends the run with its first error. For any goroutine.
 func (w *Writer) Fail(err error) {
-	w.failMu.Lock()
-	first := w.failed == nil
-	if first {
-		w.failed = err
-	}
-	w.failMu.Unlock()
-	if first {
+	if w.failed.CompareAndSwap(nil, &err) {
 		w.cancel(err)
 	}
 }
 
 func (w *Writer) err() error {
-	w.failMu.Lock()
-	defer w.failMu.Unlock()
-	return w.failed
+	if err := w.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // land takes one off the records in flight.
@@ -567,17 +571,24 @@ func (r *Record) done(err error) {
 		w.Fail(fault.Wrap(fault.Unavailable, "append to "+topic.Name, err, "the change is read again from the source"))
 	case topic.failed.Load():
 		// The log took a later record after it had refused one: reading back the topic's end would hide the loss.
-		w.hole(topic, commit, ordinal)
+		if !w.holed.Swap(true) {
+			go w.hole(topic, commit, ordinal)
+			return
+		}
 	default:
 		w.settle(tx)
 	}
 	w.land()
 }
 
+// hole keeps the source from going on, whatever ends this run. The run waits for it as for the record.
 func (w *Writer) hole(t *Topic, commit, ordinal uint64) {
+	defer w.land()
 	text := fmt.Sprintf("the log refused a record of %s and took the later one at %x.%x", t.Name, commit, ordinal)
 	w.logger.Error(text)
-	w.state.setHole(text)
+	if err := w.state.setHole(text); err != nil {
+		w.logger.Error("cannot save that the log has a hole", "err", err)
+	}
 }
 
 // keeper holds a source's State and saves it.
@@ -594,13 +605,15 @@ func (k *keeper) get() State {
 	return k.stored.State
 }
 
-// setHole remembers a hole; the pipeline saves it when the run ends.
-func (k *keeper) setHole(text string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.stored.State.Hole == "" {
+// setHole remembers a hole, even where it cannot be saved.
+func (k *keeper) setHole(text string) error {
+	err := k.update(context.Background(), func(s *State) { s.Hole = text })
+	if err != nil {
+		k.mu.Lock()
+		defer k.mu.Unlock()
 		k.stored.State.Hole = text
 	}
+	return err
 }
 
 // update changes the State once it is saved.

@@ -17,8 +17,8 @@ const CommitTimeHeader = "freshet.commit_us"
 // Sources they do not compare.
 //
 // For PostgreSQL, Source names the slot's identity (system identifier, slot name and the LSN at which the slot became
-// consistent: a slot made anew is another Source), Commit is the commit LSN of the transaction and Ordinal counts its
-// changes from 0. The rows of a first snapshot have the consistent point as Commit and count on over all tables.
+// consistent: a slot made anew is another Source), Commit is the commit LSN of the transaction and Ordinal grows over
+// its changes from 0, with gaps. The rows of a first snapshot have the consistent point as Commit and count on over all tables.
 type Position struct {
 	Source  string // without '@'
 	Commit  uint64

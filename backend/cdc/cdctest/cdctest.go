@@ -20,11 +20,13 @@ var ErrClosed = errors.New("the log is closed")
 // Log is a cdc.Log in memory. Records are kept by another goroutine than the one that appends, in order.
 type Log struct {
 	mu      sync.Mutex
-	moved   *sync.Cond // queue, stalled or closed has changed
+	moved   *sync.Cond // queue, stalls or closed has changed
 	topics  map[string][]stream.Record
+	synced  map[string]int // how many of a topic's records
 	queue   []entry
 	buffer  int
 	stalled bool
+	stands  map[string]bool // topics that are stalled
 	closed  bool
 	fail    func(*stream.Record) error
 	syncErr error
@@ -38,7 +40,7 @@ type entry struct {
 
 // NewLog makes a log that holds back up to buffer records.
 func NewLog(buffer int) *Log {
-	l := &Log{topics: map[string][]stream.Record{}, buffer: buffer, ended: make(chan struct{})}
+	l := &Log{topics: map[string][]stream.Record{}, synced: map[string]int{}, stands: map[string]bool{}, buffer: buffer, ended: make(chan struct{})}
 	l.moved = sync.NewCond(&l.mu)
 	go l.run()
 	return l
@@ -49,14 +51,15 @@ func (l *Log) run() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
-		for !l.closed && (len(l.queue) == 0 || l.stalled) {
+		next := l.next()
+		for ; next < 0 && !l.closed; next = l.next() {
 			l.moved.Wait()
 		}
-		if l.closed && len(l.queue) == 0 {
+		if next < 0 {
 			return
 		}
-		e := l.queue[0]
-		l.queue = l.queue[1:]
+		e := l.queue[next]
+		l.queue = slices.Delete(l.queue, next, next+1)
 		var err error
 		switch {
 		case l.closed:
@@ -74,6 +77,11 @@ func (l *Log) run() {
 		e.done(err)
 		l.mu.Lock()
 	}
+}
+
+// next is the first of the queue that does not stand still, -1 for none: as in Kafka, only a topic's own order is kept.
+func (l *Log) next() int {
+	return slices.IndexFunc(l.queue, func(e entry) bool { return l.closed || !l.stalled && !l.stands[e.record.Topic] })
 }
 
 func clone(r stream.Record) stream.Record {
@@ -123,6 +131,11 @@ func (l *Log) Append(ctx context.Context, r *stream.Record, done func(error)) er
 func (l *Log) Sync(context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.syncErr == nil {
+		for topic, records := range l.topics {
+			l.synced[topic] = len(records)
+		}
+	}
 	return l.syncErr
 }
 
@@ -142,6 +155,14 @@ func (l *Log) Stall(on bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stalled = on
+	l.moved.Broadcast()
+}
+
+// StallTopic holds a topic back, or lets it go on.
+func (l *Log) StallTopic(topic string, on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stands[topic] = on
 	l.moved.Broadcast()
 }
 
@@ -168,15 +189,33 @@ func (l *Log) Close() {
 	<-l.ended
 }
 
-// Reopen is a new log that holds what l held when it was closed.
+// Reopen is a new log that holds what l held when it was closed, all of it synced.
 func (l *Log) Reopen() *Log {
 	n := NewLog(l.buffer)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for topic, records := range l.topics {
-		n.topics[topic] = slices.Clone(records)
+		n.topics[topic], n.synced[topic] = slices.Clone(records), len(records)
 	}
 	return n
+}
+
+// PowerCut is Reopen after the power was cut: what was not synced is gone.
+func (l *Log) PowerCut() *Log {
+	n := l.Reopen()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for topic, records := range n.topics {
+		n.topics[topic], n.synced[topic] = records[:l.synced[topic]], l.synced[topic]
+	}
+	return n
+}
+
+// Synced returns a topic's records that are on stable storage.
+func (l *Log) Synced(topic string) []stream.Record {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.topics[topic][:l.synced[topic]])
 }
 
 // Records returns a topic's records.

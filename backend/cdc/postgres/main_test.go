@@ -219,13 +219,18 @@ func (c *capture) restart() {
 }
 
 // crash ends the pipeline with what is on its way refused, and nothing saved or confirmed any more.
-func (c *capture) crash() {
+func (c *capture) crash() { c.fall((*cdctest.Log).Reopen) }
+
+// powerCut is a crash after which the log lacks what was not synced.
+func (c *capture) powerCut() { c.fall((*cdctest.Log).PowerCut) }
+
+func (c *capture) fall(left func(*cdctest.Log) *cdctest.Log) {
 	c.t.Helper()
 	c.store.Fail(fmt.Errorf("crashed"))
 	c.log.Close()
 	c.stop()
 	c.store.Fail(nil)
-	c.log = c.log.Reopen()
+	c.log = left(c.log)
 }
 
 // wait waits until the progress is as wanted.

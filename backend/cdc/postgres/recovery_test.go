@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -120,7 +121,89 @@ func TestCopyCutShort(t *testing.T) {
 	})
 }
 
-// TestServerRestarts restarts and kills the server under load.
+// TestKeyDropped reads a transaction again whose first changes are in the log, and the table has another key by then: what
+// follows is not taken for what is there.
+func TestKeyDropped(t *testing.T) {
+	db := sharedDatabase(t, 15)
+	db.exec(`CREATE TABLE t(id int PRIMARY KEY, v text); ALTER TABLE t REPLICA IDENTITY FULL; INSERT INTO t VALUES (1, 'a'), (2, 'a'), (3, 'a')`)
+	c := startCapture(t, db)
+	c.streaming()
+	written := 0
+	c.log.Fail(func(*stream.Record) error {
+		if written == 6 {
+			return errors.New("no more")
+		}
+		written++
+		return nil
+	})
+	// Three records for the change of a key, two for the delete, one for the update. The next is refused.
+	db.exec(`BEGIN; UPDATE t SET id = 4 WHERE id = 1; DELETE FROM t WHERE id = 2; UPDATE t SET v = 'b' WHERE id = 3; INSERT INTO t VALUES (5, 'c'); COMMIT`)
+	c.wait("failed", func(p probes.SourceProgress) bool {
+		return p.State == cdc.Reconnecting && strings.Contains(p.Why, "no more")
+	})
+	db.exec(`ALTER TABLE t DROP CONSTRAINT t_pkey`)
+	c.log.Fail(nil)
+	c.streaming()
+	c.caughtUp()
+	records := c.log.Records("shop.public.t")
+	if n := len(records); n != 10 || !strings.Contains(string(records[n-1].Value), `"id":5`) {
+		t.Errorf("%d records, want 10; the last is %s", n, records[n-1].Value)
+	}
+}
+
+// TestPromotedBehind meets a standby that was promoted before it had what the log has already, though nothing of that was
+// confirmed.
+func TestPromotedBehind(t *testing.T) {
+	for _, version := range versions() {
+		t.Run(fmt.Sprint(version), func(t *testing.T) {
+			db := ownDatabase(t, version)
+			db.exec(`CREATE TABLE t(id int PRIMARY KEY)`)
+			c := startCapture(t, db)
+			c.streaming()
+			db.exec(`INSERT INTO t VALUES (1)`)
+			c.caughtUp()
+			c.stop()
+			stored, _ := c.store.Source(c.options.Name)
+			db.server.Stop(testkit.Fast)
+			behind := db.server.Dir + ".behind"
+			run(t, "cp", "-a", db.server.Dir, behind)
+			db.server.Start()
+			db.reconnect()
+			c.start()
+			c.streaming()
+			for i := range 100 {
+				db.exec(`INSERT INTO t VALUES ($1)`, 100+i)
+			}
+			c.caughtUp()
+			c.stop()
+			if err := c.store.SaveSource(t.Context(), stored); err != nil { // as if it had been killed before it confirmed
+				t.Fatal(err)
+			}
+
+			db.server.Stop(testkit.Immediate)
+			run(t, "rm", "-r", db.server.Dir)
+			run(t, "mv", behind, db.server.Dir)
+			run(t, "touch", db.server.Dir+"/standby.signal")
+			db.server.Start()
+			db.reconnect()
+			db.exec(`SELECT pg_promote()`)
+			db.exec(`INSERT INTO t VALUES (2)`)
+			c.start()
+			if why := c.stopped(); !strings.Contains(why, "history leaves timeline 1 before changes that the topic shop.public.t holds") {
+				t.Errorf("stopped: %s", why)
+			}
+		})
+	}
+}
+
+func run(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", name, err, out)
+	}
+}
+
+// TestServerRestarts restarts and kills the server under load, and the capture with it.
 func TestServerRestarts(t *testing.T) {
 	for _, version := range versions() {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
@@ -136,6 +219,8 @@ func TestServerRestarts(t *testing.T) {
 				func() { db.server.Restart(testkit.Fast) },
 				func() { db.server.Restart(testkit.Immediate) },
 				func() { db.server.Kill(); db.server.Start() },
+				func() { c.powerCut(); db.server.Restart(testkit.Fast); c.start() },
+				func() { db.server.Kill(); c.crash(); db.server.Start(); c.start() },
 			}
 			rounds := len(modes)
 			if proof() {

@@ -405,6 +405,10 @@ func (e *envelope) tail(dst []byte, r *relation, op stream.Op, lsn uint64) []byt
 
 // change writes one row's change as one record, or where its key has changed as three. before may be nil; after is nil
 // for a delete.
+//
+// What the key is comes from the catalog as it is now, and may be another when the change is read again. So that the
+// positions of what follows stay, a delete takes the place of its tombstone, too, and an update that came with its old row
+// that of all three records, whether they are written or not.
 func (s *Source) change(ctx context.Context, w *cdc.Writer, e *envelope, r *relation, op stream.Op, before, after *tuple, lsn uint64) error {
 	switch op {
 	case stream.Delete:
@@ -422,6 +426,10 @@ func (s *Source) change(ctx context.Context, w *cdc.Writer, e *envelope, r *rela
 				}
 				return s.put(ctx, w, e, r, stream.Create, nil, after, before, s.oldKey, lsn)
 			}
+		}
+		if before != nil {
+			w.Next()
+			w.Next()
 		}
 		return s.put(ctx, w, e, r, op, before, after, before, nil, lsn)
 	}
@@ -488,10 +496,7 @@ func (s *Source) delete(ctx context.Context, w *cdc.Writer, e *envelope, r *rela
 		}
 	}
 	w.Next()
-	if len(r.key) == 0 {
-		return nil
-	}
-	if !w.Has(r.topic) {
+	if len(r.key) > 0 && !w.Has(r.topic) {
 		rec := w.Record()
 		rec.Key = r.appendKey(rec.Key, before, nil)
 		rec.NoValue = true

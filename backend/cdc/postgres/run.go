@@ -296,6 +296,18 @@ func (s *Source) checkServer(ctx context.Context, r *replication, w *cdc.Writer,
 			return blocked("TIMELINE_FORKED", anew, "the server was promoted, and its history leaves timeline %d before %s that is captured already",
 				d.Timeline, pglogrepl.LSN(confirmed))
 		}
+		// What the log took and was not confirmed any more may be lost to the new timeline just as well. Its positions are
+		// given again there, to other changes, which would be taken for those that the topic has.
+		for _, name := range d.topics(s) {
+			topic, err := w.Topic(ctx, name)
+			if err != nil {
+				return err
+			}
+			if w.Beyond(topic, end) {
+				return blocked("TIMELINE_FORKED", anew, "the server was promoted, and its history leaves timeline %d before changes that the topic %s holds already",
+					d.Timeline, name)
+			}
+		}
 		d.Timeline = system.Timeline
 		if err := d.save(ctx, w, func(*cdc.State) {}); err != nil {
 			return err

@@ -152,10 +152,11 @@ func isJSONNumber(b []byte) bool {
 
 // codec holds what encoders use from value to value. One goroutine at a time encodes with it.
 type codec struct {
-	limbs  []uint64 // little end first
-	digits []byte
-	bytes  []byte
-	text   []byte
+	limbs   []uint64 // little end first
+	digits  []byte
+	bytes   []byte
+	text    []byte
+	element []byte // an array's
 }
 
 // numericSpecial appends NaN and the infinities. Debezium's default modes cannot say them, its connector stops at one.
@@ -451,9 +452,9 @@ func (c *codec) array(element encoder, delimiter byte) encoder {
 		}
 		// The text of an element is kept apart from what its encoder uses.
 		var inner codec
-		inner.text, c.text = c.text, nil
+		inner.text, c.element = c.element, nil
 		out, rest, ok := inner.arrayLevel(dst, text, element, delimiter, 1)
-		c.text = inner.text
+		c.element = inner.text
 		return out, ok && len(rest) == 0
 	}
 }
