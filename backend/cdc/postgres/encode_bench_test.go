@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -12,14 +13,18 @@ import (
 	"freshet/backend/stream"
 )
 
-// nowhere is a log that takes everything at once.
-type nowhere struct{ records, bytes int64 }
+// nowhere is a log that takes everything at once, and keeps the last value.
+type nowhere struct {
+	records, bytes int64
+	value          []byte
+}
 
 func (*nowhere) EnsureTopic(context.Context, string, int32, map[string]string) error { return nil }
 
 func (n *nowhere) Append(_ context.Context, r *stream.Record, done func(error)) error {
 	n.records++
 	n.bytes += int64(len(r.Key) + len(r.Value))
+	n.value = append(n.value[:0], r.Value...)
 	done(nil)
 	return nil
 }
@@ -48,7 +53,6 @@ func benchStream(tb testing.TB, f func(ctx context.Context, st *streamer, log *n
 	ran := make(chan struct{})
 	source := runFunc{s, func(ctx context.Context, w *cdc.Writer) error {
 		st := &streamer{s: s, w: w, catalog: s.newCatalog(nil), env: newEnvelope("3.7.0.Final", "shop", "shop"), shapes: map[uint32]shape{}, relations: map[uint32]*relation{}}
-		st.env.at(time.Now().UnixMicro())
 		topic, err := w.Topic(ctx, "shop.public.orders")
 		if err != nil {
 			return err
@@ -111,6 +115,24 @@ func beginOrder(st *streamer) {
 	st.open = true
 	st.w.Begin(0x1926d18, time.UnixMicro(1795581542828825))
 	st.env.begin(1795581542828825, "false", 727, 0x1926d00)
+}
+
+// TestFirstRecordIsWhole: what has arrived with the answer to START_REPLICATION is written before the stream has waited for
+// anything. Such records once lacked the end of their envelope.
+func TestFirstRecordIsWhole(t *testing.T) {
+	benchStream(t, func(ctx context.Context, st *streamer, log *nowhere) {
+		beginOrder(st)
+		if err := st.copyData(ctx, orderFrame('I', "N")); err != nil {
+			t.Error(err)
+		}
+		var change struct {
+			Op   string
+			TsMS int64 `json:"ts_ms"`
+		}
+		if err := json.Unmarshal(log.value, &change); err != nil || change.Op != "c" || change.TsMS == 0 {
+			t.Errorf("%v: %s", err, log.value)
+		}
+	})
 }
 
 // BenchmarkCapture is the way of one inserted row from the server's frame to the log's door.

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strconv"
+	"time"
 
 	"freshet/backend/cdc"
 	"freshet/backend/fault"
@@ -327,6 +328,7 @@ func newEnvelope(version, prefix, database string) *envelope {
 	e.name, _ = encodeString(e.name, []byte(prefix))
 	e.name = append(e.name, `,"ts_ms":`...)
 	e.database, _ = encodeString(nil, []byte(database))
+	e.at(time.Now().UnixMicro()) // a record that is made before the first at has its end
 	return e
 }
 

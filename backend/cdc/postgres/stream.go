@@ -167,7 +167,6 @@ func (st *streamer) run(ctx context.Context, d detail, timeout time.Duration) er
 	if timeout > 0 {
 		every = min(every, timeout/4)
 	}
-	st.env.at(time.Now().UnixMicro())
 	st.wire.wait = func() error {
 		st.env.at(time.Now().UnixMicro())
 		if err := st.conn.SetReadDeadline(time.Now().Add(silence)); err != nil {
