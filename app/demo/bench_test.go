@@ -189,7 +189,7 @@ func (b *bench) capture() {
 		}
 		theirs = append(theirs, time.Since(began))
 	}
-	b.freshet("sources", "drop", "bench", "--yes")
+	b.freshet("sources", "drop", "bench")
 	b.t.Logf("capture: %v, pg_recvlogical: %v", ours, theirs)
 	b.row("capture, 1 M rows of six columns, one transaction", perSecond(benchRows, median(ours)),
 		perSecond(benchRows, median(theirs))+" pg_recvlogical to /dev/null, same log", ratio(median(ours), median(theirs)))
