@@ -108,7 +108,7 @@ prepare() {
 }
 
 run() { # DIR
-	kafka_java "-Dfreshet.peer=$1" "-Xmx$heap" -XX:+UseG1GC kafka.Kafka "$1/server.properties"
+	kafka_java "$1/tmp" "-Dfreshet.peer=$1" "-Xmx$heap" -XX:+UseG1GC kafka.Kafka "$1/server.properties"
 }
 
 # running DIR tells whether the process of DIR/pid still is the broker that start started.

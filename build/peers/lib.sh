@@ -24,8 +24,10 @@ free_port() {
 	echo "$port"
 }
 
-# kafka_java ARGS... becomes a JVM with Kafka's classpath.
+# kafka_java FOLDER ARGS... becomes a JVM with Kafka's classpath, whose temporary files are in FOLDER: one that is killed
+# leaves them behind.
 kafka_java() {
 	[[ -f $peers/kafka/.complete ]] || die "Kafka is not in $peers: run $here/fetch.sh kafka"
-	exec java "-Dlog4j2.configurationFile=$here/log4j2.properties" -cp "$peers/kafka/*" "$@"
+	mkdir -p "$1"
+	exec java "-Djava.io.tmpdir=$1" -XX:-UsePerfData "-Dlog4j2.configurationFile=$here/log4j2.properties" -cp "$peers/kafka/*" "${@:2}"
 }

@@ -31,4 +31,4 @@ storage) class=kafka.tools.StorageTool ;;
 *) usage ;;
 esac
 # A tool lives for seconds: the first compiler is enough for it.
-kafka_java "-Xmx$heap" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dpeer.log=warn "$class" "${@:2}"
+kafka_java "$peers/tmp" "-Xmx$heap" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dpeer.log=warn "$class" "${@:2}"

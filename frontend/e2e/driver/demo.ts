@@ -10,7 +10,7 @@ export const program = fileURLToPath(new URL('../../../bin/freshet', import.meta
 
 /** A demo world of its own, in a folder that goes with it. */
 export class Demo {
-  #dir = mkdtempSync(join(tmpdir(), 'freshet-e2e-'))
+  #dir = ''
   #process: ChildProcess | null = null
   /** The one-time login link. */
   link = ''
@@ -18,6 +18,7 @@ export class Demo {
   static readonly built = existsSync(program)
 
   async start(): Promise<this> {
+    this.#dir = mkdtempSync(join(tmpdir(), 'freshet-e2e-'))
     const child = spawn(program, ['demo', '--no-open', '--data', this.#dir], { stdio: ['ignore', 'pipe', 'pipe'] })
     this.#process = child
     let said = ''
