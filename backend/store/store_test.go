@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 }
 
 // children are programs that a test runs in a process of their own.
-var children = map[string]func() int{"open": openChild, "record": recordChild}
+var children = map[string]func() int{"open": openChild, "record": recordChild, "history": historyChild}
 
 func child(t *testing.T, name string, args ...string) *exec.Cmd {
 	t.Helper()
