@@ -222,6 +222,7 @@ func TestLeastPrivilege(t *testing.T) {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			db := ownDatabase(t, version)
 			db.exec(`CREATE TABLE t(id int PRIMARY KEY); CREATE TABLE keyless(v int); INSERT INTO t VALUES (1); CREATE TABLE private(id int PRIMARY KEY);
+				SET password_encryption = 'scram-sha-256'; -- 13 would take md5
 				CREATE ROLE capture LOGIN REPLICATION PASSWORD 'hunter2-canary'`)
 			db.server.SetHBA("host all postgres 127.0.0.1/32 trust", "host all all 127.0.0.1/32 scram-sha-256")
 			dsn := func(password string) string {
