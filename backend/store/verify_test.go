@@ -348,6 +348,33 @@ func TestExitClasses(t *testing.T) {
 	}
 }
 
+// An entry is in the file once: whoever finds its text and changes it has changed the entry.
+func TestEntriesStandOnce(t *testing.T) {
+	dir := t.TempDir()
+	s := openSigned(t, dir, &keys{})
+	record(t, s, 500)
+	var leaves []string
+	for seq := range uint64(500) {
+		p, err := s.Ledger().Entry(t.Context(), seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaves = append(leaves, p.Leaf)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(filepath.Join(dir, "ledger.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq, leaf := range leaves {
+		if n := bytes.Count(file, []byte(leaf)); n != 1 {
+			t.Errorf("entry %d stands %d times in the file", seq, n)
+		}
+	}
+}
+
 // TestFlips changes single bytes anywhere in the database and its write-ahead log. Whatever was hit, the outcome is an
 // entry named, a page named, or every entry proved intact; and an entry that was hit is never passed over.
 func TestFlips(t *testing.T) {
