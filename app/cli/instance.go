@@ -202,7 +202,7 @@ func waitCommand(g *globals) *cobra.Command {
 					}
 					g.progress("%s %s has caught up (%s)", strings.TrimSuffix(kind, "s"), name, time.Since(started).Round(time.Millisecond))
 					if w.Parked != "" && w.Parked != "0" {
-						g.progress("%s records were set aside and are not in it: freshet sinks status %s", w.Parked, name)
+						g.progress("records set aside so far, which are not in it: %s; freshet sinks status %s tells why", w.Parked, name)
 					}
 					return nil
 				}
