@@ -82,7 +82,7 @@ func replayPlan(g *globals) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&file, "from-file", "", "a whole plan as JSON or YAML")
-	f.StringVar(&spec.Source, "source", "", "CLUSTER/TOPIC; the local broker is `embedded`")
+	f.StringVar(&spec.Source, "source", "", "CLUSTER/TOPIC; the local broker is 'embedded'")
 	f.StringVar(&offsets, "offsets", "", "PARTITION:FROM-TO,… with TO not included")
 	f.StringVar(&spec.Since, "since", "", "a time, or a duration back from now")
 	f.StringVar(&spec.Until, "until", "", "a time, or a duration back from now; now unless given")
