@@ -50,7 +50,7 @@ async function goTests() {
     sum[result]++
     if (result === 'pass' && kind === 'proof') {
       const said = t.output.split('\n').filter((l) => l.trim() && !/^\s*(===|---)|\blevel=/.test(l))
-      console.log([`--- PASS ${t.where} ${t.name}`, ...said].join('\n'))
+      if (said.length > 0) console.log([`--- PASS ${t.where} ${t.name}`, ...said].join('\n'))
     }
     if (result === 'fail') console.log(`--- FAIL ${t.where} ${t.name}${t.result ? '' : ' (did not end)'}\n${t.output}`)
     if (result === 'skip') console.log(`--- SKIP ${t.where} ${t.name}: ${t.output.split('\n').filter((l) => !/^(===|---)/.test(l.trim())).join(' ').trim()}`)
