@@ -202,6 +202,9 @@ func (m *mapper) sink(s api.Sink) {
 	switch s.State {
 	case "running":
 		n.State = "on_time"
+		if why := m.setAside(s); why != "" {
+			n.State, n.Why = "at_risk", why
+		}
 	case "paused":
 		n.State = "paused"
 	case "retrying":
@@ -218,6 +221,21 @@ func (m *mapper) sink(s api.Sink) {
 		}
 		m.edge(t.ID, n.ID).State = n.State
 	}
+}
+
+// setAsideShows is how long a sink that went on without a record is at risk for it: what it holds is not what was sent.
+const setAsideShows = 15 * time.Minute
+
+func (m *mapper) setAside(s api.Sink) string {
+	if len(s.LastParked) == 0 {
+		return ""
+	}
+	p := s.LastParked[0]
+	at, err := time.Parse(time.RFC3339Nano, p.At)
+	if err != nil || m.at.Sub(at) > setAsideShows {
+		return ""
+	}
+	return fmt.Sprintf("goes on without %s/%d:%s: %s", p.Topic, p.Partition, p.Offset, p.Reason)
 }
 
 // severity orders states: what a node shows is the worst of its paths.

@@ -164,10 +164,24 @@ func (s sinks) List(ctx context.Context) ([]api.Sink, error) {
 		for _, v := range views {
 			if v.Name == d.Name {
 				list[i].State, list[i].Why, list[i].Parked = v.State, v.Why, api.ID(v.Parked)
+				if list[i].LastParked, err = s.lastParked(ctx, d.Name, 1); err != nil {
+					return nil, err
+				}
 			}
 		}
 	}
 	return list, nil
+}
+
+// lastParked are the newest records that a sink went on without.
+func (s sinks) lastParked(ctx context.Context, name string, most int) ([]api.ParkedRecord, error) {
+	parked, err := s.store.Ledger().Parked(ctx, name, most)
+	var out []api.ParkedRecord
+	for _, p := range parked {
+		out = append(out, api.ParkedRecord{Topic: p.Topic, Partition: p.Partition, Offset: api.ID(p.Offset),
+			Kind: string(p.Kind), Reason: p.Reason, At: api.Time(p.At)})
+	}
+	return out, err
 }
 
 func (s sinks) Get(ctx context.Context, name string) (api.Sink, error) {
@@ -178,15 +192,8 @@ func (s sinks) Get(ctx context.Context, name string) (api.Sink, error) {
 	for _, sink := range all {
 		if sink.Name == name {
 			sink.Partitions = s.sinkPartitions(name)
-			parked, err := s.store.Ledger().Parked(ctx, name, 20)
-			if err != nil {
-				return api.Sink{}, err
-			}
-			for _, p := range parked {
-				sink.LastParked = append(sink.LastParked, api.ParkedRecord{Topic: p.Topic, Partition: p.Partition, Offset: api.ID(p.Offset),
-					Kind: string(p.Kind), Reason: p.Reason, At: api.Time(p.At)})
-			}
-			return sink, nil
+			sink.LastParked, err = s.lastParked(ctx, name, 20)
+			return sink, err
 		}
 	}
 	return api.Sink{}, fault.New(fault.NotFound, "find sink "+name, "see `freshet sinks list`", "there is no such sink")
