@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"freshet/backend/clock"
 	"freshet/backend/fault"
 )
 
@@ -125,10 +126,7 @@ func (p *pace) wait(ctx context.Context, rate float64) bool {
 	p.next = p.next.Add(time.Duration(float64(time.Second) / rate))
 	p.mu.Unlock()
 	if d := turn.Sub(now); d > 0 {
-		select {
-		case <-time.After(d):
-		case <-ctx.Done():
-		}
+		_ = clock.Sleep(ctx, d)
 	}
 	return ctx.Err() == nil
 }

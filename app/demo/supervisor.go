@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"freshet/backend/clock"
 	"freshet/backend/fault"
 	"freshet/backend/wholefile"
 )
@@ -134,10 +135,8 @@ func (p *process) run(ctx context.Context, exited <-chan error) {
 			backoff = firstBackoff
 		}
 		p.s.log.Warn("a process of the demo ended and is started again", "process", p.name, "in", backoff, "error", err)
-		select {
-		case <-ctx.Done():
+		if clock.Sleep(ctx, backoff) != nil {
 			return
-		case <-time.After(backoff):
 		}
 		backoff = min(2*backoff, lastBackoff)
 		began = time.Now()

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"freshet/backend/clock"
 )
 
 const (
@@ -110,10 +112,7 @@ func (w *writer) session(ctx context.Context, number int) {
 				w.log.Warn("the shop cannot write", "error", err)
 			}
 			if conn == nil {
-				select {
-				case <-ctx.Done():
-				case <-time.After(reconnect):
-				}
+				_ = clock.Sleep(ctx, reconnect)
 			}
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"freshet/backend/clock"
 	"freshet/backend/fault"
 	"freshet/backend/stream"
 	"freshet/replay"
@@ -318,10 +319,8 @@ func (r *Reader) fetch(ctx context.Context, pos int64) {
 					return
 				}
 			}
-			select {
-			case <-ctx.Done():
+			if clock.Sleep(ctx, backoff) != nil {
 				return
-			case <-time.After(backoff):
 			}
 			backoff = min(2*backoff, time.Second)
 			continue
@@ -355,13 +354,8 @@ func (r *Reader) fetch(ctx context.Context, pos int64) {
 					"partition %d has offsets %d to %d and the broker answers none of them", r.tp.Partition, pos, f.stable)
 			}
 			if err != nil {
-				if ctx.Err() != nil || !send(stretch{err: err}) {
+				if ctx.Err() != nil || !send(stretch{err: err}) || clock.Sleep(ctx, time.Second) != nil {
 					return
-				}
-				select {
-				case <-ctx.Done():
-					return
-				case <-time.After(time.Second):
 				}
 				empty = 0
 				continue

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"freshet/backend/clock"
 	"freshet/backend/fault"
 	"freshet/backend/stream"
 	"freshet/probes"
@@ -266,12 +267,7 @@ func wait(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()
 	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
+	return clock.Sleep(ctx, d)
 }
 
 // Name is the cluster's.

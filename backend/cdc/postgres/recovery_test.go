@@ -39,6 +39,14 @@ func (c *capture) stopped() string {
 	return c.wait("stopped", func(p probes.SourceProgress) bool { return p.State == cdc.Stopped }).Why
 }
 
+// stoppedFor waits for the capture to stop, and for a reason that says why.
+func (c *capture) stoppedFor(why string) {
+	c.t.Helper()
+	if got := c.stopped(); !strings.Contains(got, why) {
+		c.t.Errorf("stopped: %s", got)
+	}
+}
+
 // TestInterleaved has a transaction that began first commit last, over a restart: its first rows are older than what was
 // confirmed.
 func TestInterleaved(t *testing.T) {
@@ -189,9 +197,7 @@ func TestPromotedBehind(t *testing.T) {
 			db.exec(`SELECT pg_promote()`)
 			db.exec(`INSERT INTO t VALUES (2)`)
 			c.start()
-			if why := c.stopped(); !strings.Contains(why, "history leaves timeline 1 before changes that the topic shop.public.t holds") {
-				t.Errorf("stopped: %s", why)
-			}
+			c.stoppedFor("history leaves timeline 1 before changes that the topic shop.public.t holds")
 		})
 	}
 }
@@ -409,9 +415,7 @@ func TestSlotLost(t *testing.T) {
 		t.Errorf("slot %+v: %v", st, err)
 	}
 	c.start()
-	if why := c.stopped(); !strings.Contains(why, "has given the slot") {
-		t.Errorf("stopped: %s", why)
-	}
+	c.stoppedFor("has given the slot")
 }
 
 // TestOtherServer meets another server at the same address.
@@ -426,9 +430,7 @@ func TestOtherServer(t *testing.T) {
 	dsn := c.options.DSN
 	c.options.DSN = other.dsn
 	c.start()
-	if why := c.stopped(); !strings.Contains(why, "another server") {
-		t.Errorf("stopped: %s", why)
-	}
+	c.stoppedFor("another server")
 	if err := c.source.Drop(t.Context(), c.pipeline.State()); !fault.Is(err, fault.Blocked) {
 		t.Errorf("drop on another server: %v", err)
 	}
@@ -526,9 +528,7 @@ func TestLogTrouble(t *testing.T) {
 	// A log that cannot sync has nothing confirmed any more.
 	c.log.FailSync(errors.New("disk on fire"))
 	db.exec(`INSERT INTO t VALUES (2)`)
-	if why := c.stopped(); !strings.Contains(why, "disk on fire") {
-		t.Errorf("stopped: %s", why)
-	}
+	c.stoppedFor("disk on fire")
 	confirmed := c.pipeline.Progress().Confirmed
 	c.log.FailSync(nil)
 	if err := c.pipeline.Resume(t.Context()); err != nil {
@@ -548,14 +548,10 @@ func TestLogTrouble(t *testing.T) {
 		return nil
 	})
 	db.exec(`INSERT INTO t VALUES (3); INSERT INTO t VALUES (4)`)
-	if why := c.stopped(); !strings.Contains(why, "refused a record of shop.public.t") {
-		t.Errorf("stopped: %s", why)
-	}
+	c.stoppedFor("refused a record of shop.public.t")
 	c.log.Fail(nil)
 	c.restart()
-	if why := c.stopped(); !strings.Contains(why, "refused a record of shop.public.t") {
-		t.Errorf("after a restart, stopped: %s", why)
-	}
+	c.stoppedFor("refused a record of shop.public.t")
 }
 
 // TestStoreTrouble confirms nothing that could not be kept.

@@ -30,7 +30,7 @@ type cleaner struct {
 	mu   sync.Mutex
 	ends startsJSON // as stored
 
-	only atomic.Pointer[compacted]
+	only atomic.Pointer[compactOnly]
 
 	size map[part]int64 // of compacted partitions after their last compaction
 	next time.Time      // of the next compaction
@@ -175,14 +175,14 @@ func (c *cleaner) compact() error {
 	if err != nil {
 		return err
 	}
-	c.noteCompacted(topics)
+	infos := c.compactedTopics(topics)
 	compacted := make(map[string]bool)
 	var parts []part
 	var total int64
 	grown := false
 	for _, t := range topics.Topics {
-		info := c.b.cluster.TopicInfo(t.Name)
-		if info == nil || info.Configs["cleanup.policy"] == nil || !strings.Contains(*info.Configs["cleanup.policy"], "compact") {
+		info := infos[t.Name]
+		if info == nil {
 			continue
 		}
 		if err := c.keepCompacted(t.Name, info); err != nil {
@@ -222,24 +222,30 @@ func (c *cleaner) compact() error {
 	return nil
 }
 
-// noteCompacted keeps which topics only compact.
-func (c *cleaner) noteCompacted(topics topicsJSON) {
-	only := make(compacted)
+// compactedTopics finds the topics whose policy compacts, and keeps which of them do nothing else.
+func (c *cleaner) compactedTopics(topics topicsJSON) map[string]*kfake.TopicInfo {
+	infos, only := make(map[string]*kfake.TopicInfo), make(compactOnly)
 	for _, t := range topics.Topics {
-		if info := c.b.cluster.TopicInfo(t.Name); onlyCompacts(info) {
+		info := c.b.cluster.TopicInfo(t.Name)
+		if info == nil || info.Configs["cleanup.policy"] == nil || !strings.Contains(*info.Configs["cleanup.policy"], "compact") {
+			continue
+		}
+		infos[t.Name] = info
+		if compactsOnly(*info.Configs["cleanup.policy"]) {
 			only[t.Name] = info.TopicID
 		}
 	}
 	c.only.Store(&only)
+	return infos
 }
 
 // keepCompacted takes retention off a topic that became compacted after it was made.
 func (c *cleaner) keepCompacted(name string, info *kfake.TopicInfo) error {
 	policy := *info.Configs["cleanup.policy"]
-	want := c.b.topicDefaults(policy)
-	if want["retention.ms"] != "-1" {
+	if !compactsOnly(policy) {
 		return nil
 	}
+	want := c.b.topicDefaults(policy)
 	alter := kmsg.NewPtrIncrementalAlterConfigsRequest()
 	res := kmsg.NewIncrementalAlterConfigsRequestResource()
 	res.ResourceType, res.ResourceName = kmsg.ConfigResourceTypeTopic, name

@@ -4,32 +4,42 @@ import (
 	"bytes"
 	"strings"
 
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"freshet/backend/kafka/internal/wire"
 )
 
-// compacted are the topics that nothing but compaction takes records from. kfake moves the start of such a log to the
-// first record that is left, and tells a reader further back that it is out of range; Kafka lets it go on there.
-type compacted map[string][16]byte
+// compactOnly are the topics that nothing but compaction takes records from, with their ids. kfake moves the start of such
+// a log to the first record that is left, and tells a reader further back that it is out of range; Kafka lets it go on
+// there.
+type compactOnly map[string][16]byte
 
-func onlyCompacts(info *kfake.TopicInfo) bool {
-	if info == nil {
-		return false
-	}
-	policy := info.Configs["cleanup.policy"]
-	return policy != nil && strings.Contains(*policy, "compact") && !strings.Contains(*policy, "delete")
+// compactsOnly reports whether a cleanup.policy is compaction and nothing else.
+func compactsOnly(policy string) bool {
+	return strings.Contains(policy, "compact") && !strings.Contains(policy, "delete")
 }
 
 // in reports whether a request may name one of the topics.
-func (c compacted) in(frame []byte) bool {
+func (c compactOnly) in(frame []byte) bool {
 	for name, id := range c {
 		if bytes.Contains(frame, id[:]) || bytes.Contains(frame, []byte(name)) {
 			return true
 		}
 	}
 	return false
+}
+
+// named is the name of a topic that a request names by name or by id, "" for one that is not among these.
+func (c compactOnly) named(topic string, id [16]byte) string {
+	if _, ok := c[topic]; ok {
+		return topic
+	}
+	for name, i := range c {
+		if topic == "" && i == id {
+			return name
+		}
+	}
+	return ""
 }
 
 // skipCompacted lets a fetch begin at the first record that compaction has left, where it would begin before that.
@@ -46,13 +56,8 @@ func (b *Broker) skipCompacted(h wire.Header, frame []byte) {
 	changed := false
 	for i := range req.Topics {
 		t := &req.Topics[i]
-		name := t.Topic
-		for n, id := range *only {
-			if name == "" && id == t.TopicID {
-				name = n
-			}
-		}
-		if _, ok := (*only)[name]; !ok {
+		name := only.named(t.Topic, t.TopicID)
+		if name == "" {
 			continue
 		}
 		for j := range t.Partitions {

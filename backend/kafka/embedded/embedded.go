@@ -226,7 +226,7 @@ func Open(ctx context.Context, o Options) (_ *Broker, err error) {
 	b.quota = newQuota(b)
 	b.cleaner = newCleaner(b)
 	if topics, err := b.cleaner.topics(); err == nil {
-		b.cleaner.noteCompacted(topics)
+		b.cleaner.compactedTopics(topics)
 	}
 	b.ready.Store(true)
 	if err := b.failed(); err != nil {

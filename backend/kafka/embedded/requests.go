@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -125,7 +124,7 @@ func (b *Broker) rewriteCreate(frame []byte) ([]byte, error) {
 
 // topicDefaults is the retention of a topic whose policy is given.
 func (b *Broker) topicDefaults(policy string) map[string]string {
-	if strings.Contains(policy, "compact") && !strings.Contains(policy, "delete") {
+	if compactsOnly(policy) {
 		return map[string]string{"retention.ms": "-1", "retention.bytes": "-1"}
 	}
 	return map[string]string{

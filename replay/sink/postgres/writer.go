@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"freshet/backend/clock"
 	"freshet/backend/fault"
 	"freshet/backend/stream"
 	"freshet/replay"
@@ -113,10 +114,7 @@ func (w *writer) write(ctx context.Context, op string, batch replay.Write) (repl
 		case errors.As(err, new(*fault.Error)):
 			return replay.Written{}, err
 		case class == retry && try < maxTries:
-			select {
-			case <-ctx.Done():
-			case <-time.After(rand.N(50 * time.Millisecond << try)):
-			}
+			_ = clock.Sleep(ctx, rand.N(50*time.Millisecond<<try))
 		case class == schema && !fresh:
 			// Somebody may have changed the table since it was looked at.
 			w.forget()
@@ -256,10 +254,8 @@ func (w *writer) resolve(ctx context.Context) (committed bool, err error) {
 		if c := classify(err); c != unavailable && c != retry {
 			return false, err
 		}
-		select {
-		case <-ctx.Done():
+		if clock.Sleep(ctx, wait) != nil {
 			return false, err
-		case <-time.After(wait):
 		}
 	}
 }
