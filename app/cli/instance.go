@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"freshet/backend/api"
-	"freshet/backend/clock"
 	"freshet/backend/fault"
 )
 
@@ -147,9 +146,6 @@ func verdict[T any](ctx context.Context, g *globals, method, path, header string
 	return nil
 }
 
-// awayPause is between two tries while what is waited for cannot be reached.
-const awayPause = 250 * time.Millisecond
-
 func waitCommand(g *globals) *cobra.Command {
 	var sink, source string
 	var caughtUp bool
@@ -188,7 +184,7 @@ func waitCommand(g *globals) *cobra.Command {
 						g.progress("%s: waiting on", told.Message)
 					}
 					away = err
-					_ = clock.Sleep(ctx, awayPause) // the next try tells of ctx's end
+					_ = pause(ctx) // the next try tells of ctx's end
 					continue
 				case fault.Is(err, fault.Timeout) && away != nil:
 					return fault.Wrap(fault.Timeout, "wait for "+name, errors.New(away.Error()), "look again later, or give a longer --timeout")
