@@ -96,6 +96,7 @@ func routes(api huma.API, s Services, sessions *auth.Sessions) {
 	sinkRoutes(api, s.Sinks)
 	logRoutes(api, s.Log)
 	probeRoutes(api, s.Probes)
+	pastRoutes(api, s.Probes)
 	replayRoutes(api, s.Replay)
 	auditRoutes(api, s.Audit)
 	demoStateRoutes(api, s.Demo)
