@@ -44,6 +44,16 @@ export class Demo {
     return (await promisify(execFile)(program, [...args, '--data', this.#dir])).stdout
   }
 
+  /** Replays the newest orders into the warehouse; the plan's name and the job's id. */
+  async replayed(): Promise<{ plan: string; job: string }> {
+    const json = async (...args: string[]) => JSON.parse(await this.freshet(...args, '-o', 'json')) as Record<string, string>
+    const plan = await json('replay', 'plan', '--source', 'embedded/shop.public.orders', '--since', '5s', '--to', 'warehouse', '--dry-run')
+    const ref = plan.plan_id ?? ''
+    await json('replay', 'approve', ref, '--hash', plan.plan_hash ?? '', '--reason', 'a test')
+    const job = await json('replay', 'run', ref, '--wait')
+    return { plan: ref, job: job.job_id ?? '' }
+  }
+
   async stop(): Promise<void> {
     if (this.#process && this.#process.exitCode === null) {
       this.#process.kill('SIGTERM')
