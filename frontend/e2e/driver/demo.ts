@@ -19,6 +19,11 @@ export class Demo {
 
   async start(): Promise<this> {
     this.#dir = mkdtempSync(join(tmpdir(), 'freshet-e2e-'))
+    return this.up()
+  }
+
+  /** Starts it where it was, on the port that it had. */
+  async up(): Promise<this> {
     const child = spawn(program, ['demo', '--no-open', '--data', this.#dir], { stdio: ['ignore', 'pipe', 'pipe'] })
     this.#process = child
     let said = ''
@@ -54,11 +59,16 @@ export class Demo {
     return { plan: ref, job: job.job_id ?? '' }
   }
 
-  async stop(): Promise<void> {
+  /** Ends it; what it had stays. */
+  async down(): Promise<void> {
     if (this.#process && this.#process.exitCode === null) {
       this.#process.kill('SIGTERM')
       await once(this.#process, 'exit')
     }
+  }
+
+  async stop(): Promise<void> {
+    await this.down()
     rmSync(this.#dir, { recursive: true, force: true })
   }
 }
