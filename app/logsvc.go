@@ -138,7 +138,7 @@ func (l logs) Records(ctx context.Context, q api.RecordQuery) (api.Records, erro
 	if err != nil {
 		return out, err
 	}
-	scan, err := c.Scan(ctx, kafka.ScanRequest{Topic: q.Topic, From: at, Limit: q.Limit, MaxRecords: scanRecords, MaxTime: scanWithin, Match: match})
+	scan, err := c.Scan(ctx, kafka.ScanRequest{Topic: q.Topic, From: at, Backwards: at.Newest, Limit: q.Limit, MaxRecords: scanRecords, MaxTime: scanWithin, Match: match})
 	if err != nil {
 		return out, err
 	}
