@@ -39,7 +39,14 @@ export function readAsk(nav: Nav, time: TimeRange, topic: string, cluster: strin
     where: place ? 'offset' : isTime ? 'time' : from === 'oldest' || from === 'live' ? from : 'newest',
     place,
     time: isTime ? from : '',
-    partitions: [...new Set(nav.all('p').filter((p) => /^\d{1,9}$/.test(p)).map(Number))],
+    partitions: [
+      ...new Set(
+        nav
+          .all('p')
+          .filter((p) => /^\d{1,9}$/.test(p))
+          .map(Number),
+      ),
+    ],
     filter: nav.get('filter'),
     key: nav.get('key'),
     key64: nav.get('key64'),

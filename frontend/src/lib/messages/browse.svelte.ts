@@ -2,7 +2,7 @@ import { type Api, segment } from '../api/client'
 import type { Scan } from '../api/types'
 import { Pages } from '../list/pages.svelte'
 import { type Ask, selection } from './ask'
-import { type Place, Row, readRecords } from './records'
+import { type Place, type Row, readRecords } from './records'
 
 /** An offset that holds no record that could be read: compacted away, of an aborted transaction, or a marker of one. */
 export class Gap {
@@ -65,8 +65,7 @@ export class BrowseList {
       )
       const here = new Map(readRecords(text).rows.map((r) => [r.id, r]))
       const lines: Line[] = []
-      for (const p of parts)
-        for (let o = p.from; o < p.to; o++) lines.push(here.get(`${p.partition}:${o}`) ?? new Gap(p.partition, o))
+      for (const p of parts) for (let o = p.from; o < p.to; o++) lines.push(here.get(`${p.partition}:${o}`) ?? new Gap(p.partition, o))
       return this.#newest ? lines.reverse() : lines
     })
   }
@@ -117,7 +116,11 @@ export class BrowseList {
 
 /** What of each partition an ask is about now. */
 export async function windowOf(api: Api, a: Ask, signal: AbortSignal): Promise<Scan['window']> {
-  const { from, until, partitions } = selection({ ...a, where: a.where === 'time' ? 'time' : 'oldest', partitions: a.place ? [a.place.partition] : a.partitions })
+  const { from, until, partitions } = selection({
+    ...a,
+    where: a.where === 'time' ? 'time' : 'oldest',
+    partitions: a.place ? [a.place.partition] : a.partitions,
+  })
   const bounds = a.place ? { from: 'oldest', until: '' } : { from, until }
   const text = await api.text(
     `/topics/${segment(a.topic)}/records`,
@@ -126,5 +129,3 @@ export async function windowOf(api: Api, a: Ask, signal: AbortSignal): Promise<S
   )
   return readRecords(text).scan.window
 }
-
-export const sizeOf = (window: Scan['window']): number => window.reduce((n, w) => n + Number(BigInt(w.to) - BigInt(w.from)), 0)

@@ -21,7 +21,11 @@ describe('lines and their expression', () => {
     expect(linesOf(cel)).toEqual(lines)
   })
   test('several, and back', () => {
-    const lines = [line('value.op', 'is', 'u'), line('value.after.status', 'becomes', 'paid'), line('value.after.total', 'at_least', '1.5', 'number')]
+    const lines = [
+      line('value.op', 'is', 'u'),
+      line('value.after.status', 'becomes', 'paid'),
+      line('value.after.total', 'at_least', '1.5', 'number'),
+    ]
     expect(linesOf(celOf(lines))).toEqual(lines)
     expect(linesOf('')).toEqual([])
   })
@@ -71,5 +75,10 @@ test('300 texts come through quoting', () => {
 })
 
 test('what is drawn is the whole of it', () => {
-  for (const cel of ['value.a == "x\\"y" && has(value.b) || value.c12 >= 1.5e3u', '"open', '']) expect(coloured(cel).map((p) => p.text).join('')).toBe(cel)
+  for (const cel of ['value.a == "x\\"y" && has(value.b) || value.c12 >= 1.5e3u', '"open', ''])
+    expect(
+      coloured(cel)
+        .map((p) => p.text)
+        .join(''),
+    ).toBe(cel)
 })

@@ -108,7 +108,8 @@ export function quote(text: string): string {
 
 type Token = { kind: 'name' | 'number' | 'text' | 'mark'; text: string; raw: string }
 
-const token = /\s*(?:([A-Za-z_]\w*)|(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?u?)|("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|(&&|==|!=|>=|<=|[.()[\]]))/y
+const token =
+  /\s*(?:([A-Za-z_]\w*)|(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?u?)|("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|(&&|==|!=|>=|<=|[.()[\]]))/y
 
 function tokens(source: string): Token[] | null {
   const all: Token[] = []
@@ -128,7 +129,20 @@ function tokens(source: string): Token[] | null {
   return all
 }
 
-const simple: Record<string, string> = { n: '\n', r: '\r', t: '\t', a: '\x07', b: '\b', f: '\f', v: '\v', '"': '"', "'": "'", '\\': '\\', '`': '`', '?': '?' }
+const simple: Record<string, string> = {
+  n: '\n',
+  r: '\r',
+  t: '\t',
+  a: '\x07',
+  b: '\b',
+  f: '\f',
+  v: '\v',
+  '"': '"',
+  "'": "'",
+  '\\': '\\',
+  '`': '`',
+  '?': '?',
+}
 
 function unquote(quoted: string): string | null {
   let wrong = false
@@ -232,7 +246,8 @@ class Parser {
       if (this.took('.')) {
         const n = this.#next('name')
         if (!n) return null
-        if (this.took('(')) return n.text === 'contains' ? { field, call: 'contains' } : n.text === 'startsWith' ? { field, call: 'begins' } : null
+        if (this.took('('))
+          return n.text === 'contains' ? { field, call: 'contains' } : n.text === 'startsWith' ? { field, call: 'begins' } : null
         field += `.${n.text}`
       } else if (this.took('[')) {
         const n = this.#next('text')
@@ -246,7 +261,9 @@ class Parser {
 /** The expression a line a condition, with what each part is, to be drawn. */
 export function coloured(source: string): { text: string; as: 'text' | 'number' | 'word' | '' }[] {
   const parts: { text: string; as: 'text' | 'number' | 'word' | '' }[] = []
-  for (const m of source.matchAll(/("(?:[^"\\]|\\.)*")|(\b\d[\w.]*)|(\b(?:true|false|null|in|has)\b|&&|\|\|)|[^"\d&|a-z]+|[a-z]\w*|[\s\S]/gi))
+  for (const m of source.matchAll(
+    /("(?:[^"\\]|\\.)*")|(\b\d[\w.]*)|(\b(?:true|false|null|in|has)\b|&&|\|\|)|[^"\d&|a-z]+|[a-z]\w*|[\s\S]/gi,
+  ))
     parts.push({ text: m[0], as: m[1] ? 'text' : m[2] ? 'number' : m[3] ? 'word' : '' })
   return parts
 }

@@ -26,13 +26,16 @@ const scalar = new Set<Field['type']>(['integer', 'decimal', 'text', 'boolean', 
 /** What is shown until somebody picks: the first fields that a row of the table has, or the value has. */
 export function usualColumns(fields: readonly Field[]): string[] {
   const values = fields.filter((f) => f.of === 'value')
-  const changes = values.some((f) => f.path.startsWith('after.'))
-  const keys = new Set(fields.filter((f) => f.of === 'key').map((f) => f.path))
-  const depth = changes ? 2 : 1
+  const row = values.find((f) => /^(payload\.)?after$/.test(f.path) || /^(payload\.)?after\.[^.]+$/.test(f.path))
+  const root = row ? `${row.path.startsWith('payload.') ? 'payload.' : ''}after.` : ''
+  const keys = new Set(fields.filter((f) => f.of === 'key').map((f) => f.path.replace(/^payload\./, '')))
   const first = values
-    .filter((f) => scalar.has(f.type) && steps(f.path).length === depth && (!changes || (f.path.startsWith('after.') && !keys.has(f.path.slice('after.'.length)))))
+    .filter((f) => scalar.has(f.type) && f.path.startsWith(root))
+    .map((f) => ({ id: columnId(f), name: f.path.slice(root.length) }))
+    .filter((f) => steps(f.name).length === 1 && !keys.has(f.name))
     .slice(0, 3)
-    .map(columnId)
+    .map((f) => f.id)
+  const changes = root !== ''
   return [...first, ...(changes ? [changedColumn] : []), ...(first.length < 2 || !changes ? [valueColumn] : [])]
 }
 
@@ -52,7 +55,13 @@ export function picked(id: string, fields: readonly Field[]): Picked {
 
 export function gridColumns(all: readonly Picked[], dated: boolean, zone: string): Column[] {
   return [
-    { id: 'time', head: `Time, ${zone}`, width: dated ? '164px' : '88px', mono: true, title: 'When the source committed the change where that is known, else the time of the record' },
+    {
+      id: 'time',
+      head: `Time, ${zone}`,
+      width: dated ? '164px' : '88px',
+      mono: true,
+      title: 'When the source committed the change where that is known, else the time of the record',
+    },
     { id: 'p', head: 'P', width: '28px', num: true, mono: true, title: 'Partition' },
     { id: 'offset', head: 'Offset', width: '80px', num: true, mono: true },
     { id: 'op', head: 'Op', width: '62px' },
@@ -60,7 +69,7 @@ export function gridColumns(all: readonly Picked[], dated: boolean, zone: string
     ...all.map((c) => ({
       id: c.id,
       head: c.head,
-      title: Object.hasOwn(special, c.id) ? undefined : c.id,
+      title: special[c.id] ?? c.id,
       num: c.num,
       mono: c.id !== changedColumn,
       width: Object.hasOwn(special, c.id) ? 'minmax(120px, 2.2fr)' : c.num ? 'minmax(72px, 0.7fr)' : 'minmax(84px, 1fr)',
@@ -76,11 +85,21 @@ export function cellOf(row: Row, c: Picked): { text: string; was?: string; as: '
   }
   if (c.of === 'key') return { text: payloadText(row.record.key), as: 'text' }
   const v = row.value
-  const [side, ...rest] = c.path
+  const [side, ...rest] = row.whole !== v && c.path[0] === 'payload' ? c.path.slice(1) : c.path
   const deleted = side === 'after' && row.record.op === 'd'
-  const at = valueAt(v, deleted ? ['before', ...rest] : c.path)
+  const at = deleted && v instanceof Obj ? valueAt(v.get('before'), rest) : valueAt(row.whole, c.path)
   const text = inLine(at)
-  const cell = { text, as: at === undefined ? ('none' as const) : typeof at === 'string' ? ('text' as const) : at instanceof Num ? ('number' as const) : ('word' as const) }
+  const cell = {
+    text,
+    as:
+      at === undefined
+        ? ('none' as const)
+        : typeof at === 'string'
+          ? ('text' as const)
+          : at instanceof Num
+            ? ('number' as const)
+            : ('word' as const),
+  }
   if (side !== 'after' || row.record.op !== 'u' || !(v instanceof Obj)) return cell
   const old = valueAt(v.get('before'), rest)
   const was = inLine(old)

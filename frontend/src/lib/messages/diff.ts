@@ -18,12 +18,22 @@ export function fieldDiff(older: Json | undefined, newer: Json | undefined): Fie
 function fields(path: readonly string[], a: Json | undefined, b: Json | undefined): FieldDiff[] {
   if (!(a instanceof Obj) && !(b instanceof Obj)) return [leaf(path, a, b)]
   const [x, y] = [a instanceof Obj ? a : new Obj([]), b instanceof Obj ? b : new Obj([])]
-  const scalars = [a instanceof Obj || a === null || a === undefined ? [] : [leaf(path, a, undefined)], b instanceof Obj || b === null || b === undefined ? [] : [leaf(path, undefined, b)]]
+  const scalars = [
+    a instanceof Obj || a === null || a === undefined ? [] : [leaf(path, a, undefined)],
+    b instanceof Obj || b === null || b === undefined ? [] : [leaf(path, undefined, b)],
+  ]
   const names = new Set([...y.members.map((m) => m[0]), ...x.members.map((m) => m[0])])
   return [...scalars.flat(), ...[...names].flatMap((n) => fields([...path, n], x.get(n), y.get(n)))]
 }
 
 function leaf(path: readonly string[], a: Json | undefined, b: Json | undefined): FieldDiff {
-  const kind = a === undefined ? 'added' : b === undefined ? 'removed' : inLine(a, 1e7) === inLine(b, 1e7) && typeof a === typeof b ? 'same' : 'changed'
+  const kind =
+    a === undefined
+      ? 'added'
+      : b === undefined
+        ? 'removed'
+        : inLine(a, 1e7) === inLine(b, 1e7) && typeof a === typeof b
+          ? 'same'
+          : 'changed'
   return { path, kind, old: a, new: b }
 }

@@ -21,7 +21,10 @@ export const stopWord: Record<string, string> = {
 
 type Offsets = Record<string, string>
 
-const asList = (o: Offsets) => Object.entries(o).map(([p, at]) => `${p}:${at}`).join(',')
+const asList = (o: Offsets) =>
+  Object.entries(o)
+    .map(([p, at]) => `${p}:${at}`)
+    .join(',')
 
 /**
  * Records found so far, and how much of the range that rests on. The range is frozen by the first answer: what arrives
@@ -98,7 +101,7 @@ export class FoundList {
         const scan = await this.#look(slice, Math.min(200, goal - this.rows.length), run.signal)
         onfirst?.()
         records += Number(scan.scanned)
-        if (this.state === 'done') break
+        if (this.stopped) break
         if (this.rows.length >= mostFound) this.stopped = 'kept'
         else if (this.rows.length >= goal) this.stopped = 'limit'
         else if (this.seconds >= budget.seconds) this.stopped = 'time'
@@ -125,7 +128,11 @@ export class FoundList {
 
   /** How a key of the topic is written tells in which partition producers put another. */
   async #sample(signal: AbortSignal): Promise<void> {
-    const text = await this.#api.text(this.#path, { cluster: this.ask.cluster, from: 'oldest', order: 'newest', limit: 1, shape: 'row' }, signal)
+    const text = await this.#api.text(
+      this.#path,
+      { cluster: this.ask.cluster, from: 'oldest', order: 'newest', limit: 1, shape: 'row' },
+      signal,
+    )
     this.#exactKey = keyAsProduced(readRecords(text).rows[0]?.record.key?.text, this.ask.key)
   }
 
@@ -196,7 +203,8 @@ export class FoundList {
   /** What of the frozen range is left. */
   #rest(): { at: string; before: string } {
     const bounds: Offsets = {}
-    for (const w of this.#window ?? []) if (Object.hasOwn(this.#left, `${w.partition}`)) bounds[`${w.partition}`] = this.backwards ? w.from : w.to
+    for (const w of this.#window ?? [])
+      if (Object.hasOwn(this.#left, `${w.partition}`)) bounds[`${w.partition}`] = this.backwards ? w.from : w.to
     return this.backwards ? { at: asList(bounds), before: asList(this.#left) } : { at: asList(this.#left), before: asList(bounds) }
   }
 }

@@ -93,7 +93,11 @@ export class LiveList {
 
   async #look(signal: AbortSignal): Promise<void> {
     const { cluster, filter, key, key_base64, partitions } = selection({ ...this.ask, where: 'newest', everywhere: true })
-    const at = this.#next ? Object.entries(this.#next).map(([p, o]) => `${p}:${o}`).join(',') : 'ends'
+    const at = this.#next
+      ? Object.entries(this.#next)
+          .map(([p, o]) => `${p}:${o}`)
+          .join(',')
+      : 'ends'
     const text = await this.#api.text(
       `/topics/${segment(this.ask.topic)}/records`,
       { cluster, filter, key, key_base64, partitions, at, order: 'oldest', limit: 1000, wait_s: 10, shape: 'row', max_seconds: 2 },

@@ -46,7 +46,11 @@ export function exportOf(ranges: readonly OffsetRange[]): Query | null {
   }
   if (bounds.size === ranges.length) return q
   q.filter = ranges
-    .map((r) => (r.to - r.from === 1n ? `partition == ${r.partition} && offset == ${r.from}` : `partition == ${r.partition} && offset >= ${r.from} && offset < ${r.to}`))
+    .map((r) =>
+      r.to - r.from === 1n
+        ? `partition == ${r.partition} && offset == ${r.from}`
+        : `partition == ${r.partition} && offset >= ${r.from} && offset < ${r.to}`,
+    )
     .join(' || ')
   return q.filter.length <= mostFilter ? q : null
 }

@@ -21,7 +21,7 @@ export class Row {
   readonly record: LogRecord
   readonly id: string
   readonly #decoded: string | undefined
-  #value: Json | undefined
+  #whole: Json | undefined
 
   constructor(record: LogRecord, decoded?: string) {
     this.record = record
@@ -29,10 +29,16 @@ export class Row {
     this.#decoded = decoded
   }
 
-  /** The decoded value without Connect's schema around it; undefined where it is not JSON, or too long for a row. */
+  /** The decoded value; undefined where it is not JSON, or too long for a row. */
+  get whole(): Json | undefined {
+    if (this.#whole === undefined && this.#decoded !== undefined) this.#whole = readJson(this.#decoded)
+    return this.#whole
+  }
+
+  /** The same without Connect's schema around it. */
   get value(): Json | undefined {
-    if (this.#value === undefined && this.#decoded !== undefined) this.#value = payloadOf(readJson(this.#decoded))
-    return this.#value
+    const v = this.whole
+    return v === undefined ? v : payloadOf(v)
   }
 
   /** The row of the table before and after the change; undefined where the record is no change. */
@@ -84,12 +90,15 @@ function rowOf(r: LogRecord, texts: readonly string[]): Row {
 
 /** The steps of a field's path: a dot in a name has a backslash before it, a comma and a backslash too. */
 export function steps(path: string): string[] {
-  const all = ['']
+  const all: string[] = []
+  let name = ''
   for (let i = 0; i < path.length; i++) {
-    if (path[i] === '.') all.push('')
-    else all[all.length - 1] += path[i] === '\\' ? (path[++i] ?? '') : path[i]
+    if (path[i] === '.') {
+      all.push(name)
+      name = ''
+    } else name += path[i] === '\\' ? (path[++i] ?? '') : path[i]
   }
-  return all
+  return [...all, name]
 }
 
 /** A path of steps. */
