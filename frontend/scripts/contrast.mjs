@@ -35,11 +35,9 @@ const pairs = [
   ['line-3', ['paper', 'paper-2', 'float'], mark],
   ['series', ['paper', 'paper-2', 'bad-wash'], mark],
   ...['c1', 'c2', 'c3', 'c4', 'c5', 'c6'].map((c) => [c, ['paper'], mark]),
-  ['add', ['paper', 'add-wash'], text],
-  ['del', ['paper', 'del-wash'], text],
   ['good', ['good-wash'], text],
   ['unknown', ['unknown-wash'], text],
-  ...['syn-key', 'syn-str', 'syn-num', 'syn-kw'].map((c) => [c, ['paper', 'paper-2', 'water-wash'], text]),
+  ...['syn-key', 'syn-str', 'syn-num', 'syn-kw'].map((c) => [c, ['water-wash'], text]),
 ]
 
 const channels = (hex) => [1, 3, 5].map((i) => Number.parseInt(hex.slice(i, i + 2), 16) / 255)
