@@ -102,17 +102,17 @@ func (n *native) show(hash string) {
 	runtime.WindowShow(n.own)
 	runtime.WindowUnminimise(n.own) // which raises it, too
 	if hash != "" {
-		n.run("location.hash=", hash)
+		n.run("location.hash = %s", hash)
 	}
 }
 
-// run runs a piece of script on a text.
+// run runs a piece of script, with a text in the place of its %s.
 func (n *native) run(script, text string) {
 	b, err := json.Marshal(text)
 	if err != nil {
 		return // a string has no reason to fail
 	}
-	runtime.WindowExecJS(n.own, script+string(b))
+	runtime.WindowExecJS(n.own, fmt.Sprintf(script, b))
 }
 
 // move puts the window where it stood, as far as that is on the screen it is on now; one that has grown too large for
@@ -162,7 +162,7 @@ func (n *native) menu(commands []frontend.Command) *menu.Menu {
 		}
 	}
 	edit := func(command string) menu.Callback {
-		return act(func(context.Context) { n.run("document.execCommand(", command) })
+		return act(func(context.Context) { n.run("document.execCommand(%s)", command) })
 	}
 
 	bar := menu.NewMenu()
@@ -170,7 +170,12 @@ func (n *native) menu(commands []frontend.Command) *menu.Menu {
 	edits := bar.AddSubmenu("Edit")
 	edits.AddText("Cut", nil, edit("cut"))
 	edits.AddText("Copy", nil, edit("copy"))
-	edits.AddText("Paste", nil, edit("paste"))
+	edits.AddText("Paste", nil, act(func(own context.Context) {
+		// A page may not read the clipboard: what is on it is typed instead.
+		if text, err := runtime.ClipboardGetText(own); err == nil {
+			n.run("document.execCommand('insertText', false, %s)", text)
+		}
+	}))
 	edits.AddText("Select all", nil, edit("selectAll"))
 	menus := map[string]*menu.Menu{}
 	for _, c := range commands {
@@ -181,7 +186,7 @@ func (n *native) menu(commands []frontend.Command) *menu.Menu {
 			menus[c.Menu] = bar.AddSubmenu(c.Menu)
 		}
 		menus[c.Menu].AddText(label(c), nil, act(func(context.Context) {
-			n.run("(id=>dispatchEvent(new CustomEvent('freshet-command',{detail:id})))(", c.ID)
+			n.run("dispatchEvent(new CustomEvent('freshet-command', { detail: %s }))", c.ID)
 		}))
 	}
 	window := bar.AddSubmenu("Window")

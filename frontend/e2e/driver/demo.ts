@@ -19,6 +19,16 @@ export class Demo {
 
   async start(): Promise<this> {
     this.#dir = mkdtempSync(join(tmpdir(), 'freshet-e2e-'))
+    return this.#run()
+  }
+
+  /** Ends it and starts it again, on the same folder. */
+  async again(): Promise<this> {
+    await this.#end()
+    return this.#run()
+  }
+
+  async #run(): Promise<this> {
     const child = spawn(program, ['demo', '--no-open', '--data', this.#dir], { stdio: ['ignore', 'pipe', 'pipe'] })
     this.#process = child
     let said = ''
@@ -35,6 +45,10 @@ export class Demo {
     return this
   }
 
+  get dir(): string {
+    return this.#dir
+  }
+
   get url(): string {
     return new URL(this.link).origin
   }
@@ -44,11 +58,15 @@ export class Demo {
     return (await promisify(execFile)(program, [...args, '--data', this.#dir])).stdout
   }
 
-  async stop(): Promise<void> {
+  async #end(): Promise<void> {
     if (this.#process && this.#process.exitCode === null) {
       this.#process.kill('SIGTERM')
       await once(this.#process, 'exit')
     }
+  }
+
+  async stop(): Promise<void> {
+    await this.#end()
     rmSync(this.#dir, { recursive: true, force: true })
   }
 }
