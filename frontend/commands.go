@@ -6,22 +6,23 @@ import (
 )
 
 //go:embed commands.json
-var commands []byte
+var commandsJSON []byte
 
-// Command is one thing that the page does: its keys, its palette and the window's menus read the same list.
+// Command is one command of the page: its keys, the palette, the window's menus and the page of keys are made from the
+// same list.
 type Command struct {
 	ID    string     `json:"id"`
 	Words string     `json:"words"`
 	Group string     `json:"group"`
-	Keys  [][]string `json:"keys"`
-	Menu  string     `json:"menu"` // "" is in no menu
+	Keys  [][]string `json:"keys"`           // in the order they are pressed; several sequences may do the same
+	Menu  string     `json:"menu,omitempty"` // the native menu that has it, "" for none
 }
 
-// Commands are all there are, in the order that people see them in.
+// Commands returns the commands in the order that they are shown.
 func Commands() []Command {
-	var all []Command
-	if err := json.Unmarshal(commands, &all); err != nil {
-		panic(err) // it is part of the program
+	var list []Command
+	if err := json.Unmarshal(commandsJSON, &list); err != nil {
+		panic("commands.json: " + err.Error()) // it is built in
 	}
-	return all
+	return list
 }

@@ -39,6 +39,12 @@ export type DemoFault = Schemas['Fault']
 export type Receipt = Schemas['Receipt']
 export type ApiErrorBody = Schemas['Error']
 
+/** A place of the page under a name. */
+export interface SavedView {
+  name: string
+  hash: string
+}
+
 export interface List<T> {
   items: T[]
 }

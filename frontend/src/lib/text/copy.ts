@@ -1,6 +1,6 @@
 import { query, segment } from '../api/client'
 import type { MapNode, MapPath } from '../api/types'
-import { shellWord } from '../text/visible'
+import { shellWord } from './visible'
 
 /** What a sheet shows, as lines for a terminal. */
 export interface CopyLine {

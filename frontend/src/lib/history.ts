@@ -1,5 +1,8 @@
-import type { Query } from '../api/client'
-import type { MapNode, MapPath } from '../api/types'
+import type { Query } from './api/client'
+import type { History, MapNode, MapPath } from './api/types'
+import { type Detail, following } from './detail.svelte'
+import { readRange } from './nav/range'
+import type { Page } from './page.svelte'
 
 /** The cluster that a topic or a group is in: a node of another than the bundled broker has its name in the id. */
 export function clusterOf(n: Pick<MapNode, 'id' | 'lane' | 'ref'>): string {
@@ -34,14 +37,27 @@ export function nodeSeries(n: Pick<MapNode, 'id' | 'lane' | 'ref'>): { query: Qu
   }
 }
 
-/** A series over the time until now. */
-export function over(q: Query, ms: number, now = Date.now()): Query {
-  return { ...q, from: new Date(now - ms).toISOString(), to: new Date(now).toISOString(), max: 400 }
+/** A series over a time range. */
+export function over(q: Query, r: { from: number; to: number }, max = 400): Query {
+  return { ...q, from: new Date(r.from).toISOString(), to: new Date(r.to).toISOString(), max }
 }
 
-/** How often a series of that length is worth reading again. */
-export function refresh(ms: number): number {
-  return Math.min(60_000, Math.max(5_000, ms / 400))
+/** How often, in ms, a series of that range is worth reading again. */
+export function refresh(r: { from: number; to: number; fixed: boolean }): number {
+  return r.fixed ? 60_000 : Math.min(60_000, Math.max(5_000, (r.to - r.from) / 400))
+}
+
+/** What a series over the page's time range is asked by: the range's name moves, its bounds do not. */
+export function seriesOf(page: Page, name: string, query: () => Query | null): { readonly now: Detail<History> | null } {
+  return following(
+    name,
+    () => {
+      const q = query()
+      return q && { q, range: page.time.id }
+    },
+    ({ q, range }, signal) => page.api.get<History>('/history', over(q, readRange(range, Date.now())), signal),
+    ({ range }) => refresh(readRange(range, Date.now())),
+  )
 }
 
 function split(id: string): [string, string] {
