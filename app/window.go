@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -161,35 +162,33 @@ func (n *native) menu(commands []frontend.Command) *menu.Menu {
 			f(n.own)
 		}
 	}
-	edit := func(command string) menu.Callback {
-		return act(func(context.Context) { n.run("document.execCommand(%s)", command) })
-	}
-
-	bar := menu.NewMenu()
-	bar.AddSubmenu("Freshet").AddText("Quit", keys.CmdOrCtrl("q"), act(runtime.Quit))
-	edits := bar.AddSubmenu("Edit")
-	edits.AddText("Cut", nil, edit("cut"))
-	edits.AddText("Copy", nil, edit("copy"))
-	edits.AddText("Paste", nil, act(func(own context.Context) {
-		// A page may not read the clipboard: what is on it is typed instead.
-		if text, err := runtime.ClipboardGetText(own); err == nil {
-			n.run("document.execCommand('insertText', false, %s)", text)
-		}
-	}))
-	edits.AddText("Select all", nil, edit("selectAll"))
-	menus := map[string]*menu.Menu{}
+	file, edit, window := menu.NewMenu(), menu.NewMenu(), menu.NewMenu()
+	names := []string{"File", "Edit", "View", "Go", "Window", "Help"} // as on other programs' bars
+	menus := map[string]*menu.Menu{"File": file, "Edit": edit, "Window": window}
 	for _, c := range commands {
 		if c.Menu == "" {
 			continue
 		}
 		if menus[c.Menu] == nil {
-			menus[c.Menu] = bar.AddSubmenu(c.Menu)
+			menus[c.Menu] = menu.NewMenu()
+			if !slices.Contains(names, c.Menu) {
+				names = append(names, c.Menu)
+			}
 		}
 		menus[c.Menu].AddText(label(c), nil, act(func(context.Context) {
 			n.run("dispatchEvent(new CustomEvent('freshet-command', { detail: %s }))", c.ID)
 		}))
 	}
-	window := bar.AddSubmenu("Window")
+	for _, command := range []string{"Cut", "Copy"} {
+		edit.AddText(command, nil, act(func(context.Context) { n.run("document.execCommand(%s)", command) }))
+	}
+	edit.AddText("Paste", nil, act(func(own context.Context) {
+		// A page may not read the clipboard: what is on it is typed instead.
+		if text, err := runtime.ClipboardGetText(own); err == nil {
+			n.run("document.execCommand('insertText', false, %s)", text)
+		}
+	}))
+	edit.AddText("Select all", nil, act(func(context.Context) { n.run("document.execCommand(%s)", "selectAll") }))
 	window.AddText("Minimise", nil, act(runtime.WindowMinimise))
 	window.AddText("Maximise", nil, act(runtime.WindowToggleMaximise))
 	window.AddText("Full screen", keys.Key("f11"), act(func(own context.Context) {
@@ -199,6 +198,13 @@ func (n *native) menu(commands []frontend.Command) *menu.Menu {
 			runtime.WindowFullscreen(own)
 		}
 	}))
+	file.AddText("Quit", keys.CmdOrCtrl("q"), act(runtime.Quit))
+	bar := menu.NewMenu()
+	for _, name := range names {
+		if m := menus[name]; m != nil {
+			bar.Append(menu.SubMenu(name, m))
+		}
+	}
 	return bar
 }
 

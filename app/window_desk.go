@@ -32,7 +32,7 @@ type desk struct {
 const (
 	maxWindowBody = 8 << 20 // a copied record
 	maxFileName   = 200     // bytes
-	maxTitle      = 200     // bytes of a notification
+	maxTitle      = 500     // bytes of a notification
 	maxNotice     = 1000
 )
 

@@ -183,6 +183,7 @@ func (w *window) proxy(ctx context.Context) (http.Handler, error) {
 			}
 			return nil
 		},
+		ErrorLog: slog.NewLogLogger(w.log.Handler(), slog.LevelDebug), // a page that went away in the middle
 		ErrorHandler: func(rw http.ResponseWriter, _ *http.Request, err error) {
 			if _, _, gone := w.instance(); gone != nil {
 				err = gone

@@ -86,6 +86,13 @@ export class Screen {
     return { ...process.env, DISPLAY: this.#display, HOME: this.dir, XDG_CONFIG_HOME: join(this.dir, 'config') }
   }
 
+  /** The id of the window that has this title, once there is one; it has the keys then. */
+  async front(title: string): Promise<string> {
+    const id = await until(title, async () => (await this.xdotool('search', '--onlyvisible', '--name', `^${title}$`)).split('\n')[0])
+    await this.xdotool('windowfocus', '--sync', id)
+    return id
+  }
+
   /** Runs xdotool; what it cannot do yet is ''. */
   async xdotool(...args: string[]): Promise<string> {
     return run('xdotool', args, { env: this.env, timeout: 10_000 }).then(
@@ -154,7 +161,7 @@ export class DesktopWindow {
   /** What an API path answers to the page. */
   api<T>(path: string, body?: unknown): Promise<T> {
     return this.js(
-      `return fetch(arguments[0], arguments[1] && { method: 'POST', headers: { 'X-Freshet': '1', 'Content-Type': 'application/json' },
+      `return fetch(arguments[0], !arguments[1] ? {} : { method: 'POST', headers: { 'X-Freshet': '1', 'Content-Type': 'application/json' },
          body: arguments[1] }).then((r) => r.json())`,
       path,
       body === undefined ? '' : JSON.stringify(body),

@@ -36,18 +36,21 @@ describe.skipIf(lacking.length > 0 || !Demo.built)('the window of a running demo
     const first = await asOf()
     await until('a younger map', async () => (await asOf()) > first)
     await until('Live', () => window.js<boolean>(`return /Live data:\\s*Live/.test(document.body.textContent)`))
-    const id = (await screen.xdotool('search', '--onlyvisible', '--name', '^Freshet$')).split('\n')[0] ?? ''
-    expect(await screen.xdotool('getwindowgeometry', '--shell', id)).toMatch(/X=60\nY=40\nWIDTH=1200\nHEIGHT=800/)
+    expect(await screen.xdotool('getwindowgeometry', '--shell', await screen.front('Freshet'))).toMatch(
+      /X=60\nY=40\nWIDTH=1200\nHEIGHT=800/,
+    )
   })
 
   test('a command of its menus is the same command as the key’s', async () => {
     await window.js(`addEventListener('freshet-command', (e) => { document.body.dataset.commanded = e.detail }, { once: true })`)
-    // The menu bar's own keys: F10 opens its first menu, and Go is the third.
-    const id = (await screen.xdotool('search', '--onlyvisible', '--name', '^Freshet$')).split('\n')[0] ?? ''
-    await screen.xdotool('windowfocus', '--sync', id)
-    await screen.xdotool('key', 'F10', 'Right', 'Right', 'Return')
-    await until('the command in the page', () => window.js(`return document.body.dataset.commanded`))
-    expect(await window.js('return document.body.dataset.commanded')).toBe('go.map')
+    // A click opens the first menu, which has the keys then; View is the third.
+    const id = await screen.front('Freshet')
+    await screen.xdotool('mousemove', '--window', id, '20', '12', 'click', '1')
+    await screen.xdotool('key', '--delay', '100', 'Right', 'Right', 'Down', 'Return')
+    const commands = JSON.parse(readFileSync(new URL('../../commands.json', import.meta.url), 'utf8')) as { id: string; menu?: string }[]
+    const got = await until('the command in the page', () => window.js<string>('return document.body.dataset.commanded'))
+    expect(got).toBe(commands.find((c) => c.menu === 'View')?.id)
+    await window.js(`dispatchEvent(new CustomEvent('freshet-command', { detail: 'go.map' }))`)
     await until('the Map as it opens', () => window.js<boolean>(`return location.hash === '#/'`))
   })
 
@@ -64,8 +67,7 @@ describe.skipIf(lacking.length > 0 || !Demo.built)('the window of a running demo
     const file = join(folder, 'history of the shop.jsonl')
     const save = (path: string) => window.api<Record<string, string>>('/api/window/save', { path, query: '', name: 'freshet-audit.jsonl' })
     const answer = async (...keys: string[][]) => {
-      const id = await until('the dialog', () => screen.xdotool('search', '--onlyvisible', '--name', '^Save$'))
-      await screen.xdotool('windowfocus', '--sync', id)
+      await screen.front('Save')
       for (const k of keys) await screen.xdotool(...k)
     }
     const typed = (path: string) => [
@@ -84,7 +86,7 @@ describe.skipIf(lacking.length > 0 || !Demo.built)('the window of a running demo
     expect(verified.ok).toBe(true)
 
     // What is no success leaves no file, and says why.
-    const failing = save('/api/audit/0/proof')
+    const failing = save('/api/audit/none/proof')
     await answer(...typed(join(folder, 'none')))
     expect(await failing).toMatchObject({ kind: 'error' })
     const cancelling = save('/api/audit/export')
