@@ -1,3 +1,5 @@
+import History from '@lucide/svelte/icons/history'
+import ShieldCheck from '@lucide/svelte/icons/shield-check'
 import Waypoints from '@lucide/svelte/icons/waypoints'
 import type { Component } from 'svelte'
 import MapView from '../../components/views/MapView.svelte'
@@ -17,7 +19,24 @@ export interface Screen {
 
 const map = Promise.resolve({ default: MapView })
 
-export const screens: readonly Screen[] = [{ id: 'map', title: 'Map', group: 'Watch', icon: Waypoints, view: () => map }]
+export const screens: readonly Screen[] = [
+  { id: 'map', title: 'Map', group: 'Watch', icon: Waypoints, view: () => map },
+  {
+    id: 'replay',
+    title: 'Replay',
+    group: 'Mend',
+    icon: History,
+    view: ([kind]) =>
+      kind === 'new'
+        ? import('../../components/views/ReplayNewView.svelte')
+        : kind === 'plans'
+          ? import('../../components/views/ReplayPlanView.svelte')
+          : kind === 'jobs'
+            ? import('../../components/views/ReplayJobView.svelte')
+            : import('../../components/views/ReplayView.svelte'),
+  },
+  { id: 'audit', title: 'Audit', group: 'Prove', icon: ShieldCheck, view: () => import('../../components/views/AuditView.svelte') },
+]
 
 export const pathTo = (s: Pick<Screen, 'id'>): readonly string[] => (s.id === 'map' ? [] : [s.id])
 
