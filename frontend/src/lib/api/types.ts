@@ -49,6 +49,8 @@ export type AuditEntry = Schemas['AuditEntry']
 export type AuditProof = Schemas['AuditProof']
 export type AuditState = Schemas['AuditState']
 export type AuditReport = Schemas['AuditReport']
+export type FilterCheck = Schemas['FilterCheck']
+export type TraceAnswer = Schemas['TraceAnswer']
 export type Receipt = Schemas['Receipt']
 export type ApiErrorBody = Schemas['Error']
 

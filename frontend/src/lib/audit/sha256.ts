@@ -20,7 +20,7 @@ const rotr = (x: number, n: number): number => (x >>> n) | (x << (32 - n))
 
 export function sha256(...parts: readonly Uint8Array[]): Uint8Array {
   const length = parts.reduce((n, p) => n + p.length, 0)
-  const padded = new Uint8Array(((length + 8) >> 6 << 6) + 64)
+  const padded = new Uint8Array((((length + 8) >> 6) << 6) + 64)
   let end = 0
   for (const p of parts) {
     padded.set(p, end)

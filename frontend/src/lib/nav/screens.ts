@@ -19,6 +19,14 @@ export interface Screen {
 
 const map = Promise.resolve({ default: MapView })
 
+// Each import stands in a function of its own: of several in one expression, the bundler fetches the styles of the last alone.
+const replayList = () => import('../../components/views/ReplayView.svelte')
+const replays: Record<string, Screen['view']> = {
+  new: () => import('../../components/views/ReplayNewView.svelte'),
+  plans: () => import('../../components/views/ReplayPlanView.svelte'),
+  jobs: () => import('../../components/views/ReplayJobView.svelte'),
+}
+
 export const screens: readonly Screen[] = [
   { id: 'map', title: 'Map', group: 'Watch', icon: Waypoints, view: () => map },
   {
@@ -26,14 +34,7 @@ export const screens: readonly Screen[] = [
     title: 'Replay',
     group: 'Mend',
     icon: History,
-    view: ([kind]) =>
-      kind === 'new'
-        ? import('../../components/views/ReplayNewView.svelte')
-        : kind === 'plans'
-          ? import('../../components/views/ReplayPlanView.svelte')
-          : kind === 'jobs'
-            ? import('../../components/views/ReplayJobView.svelte')
-            : import('../../components/views/ReplayView.svelte'),
+    view: ([kind]) => (replays[kind ?? ''] ?? replayList)([]),
   },
   { id: 'audit', title: 'Audit', group: 'Prove', icon: ShieldCheck, view: () => import('../../components/views/AuditView.svelte') },
 ]

@@ -64,11 +64,14 @@ export const isOver = (state: string): boolean => state === 'COMPLETED' || state
 const active = new Set(['CREATED', 'PREFLIGHT', 'RUNNING', 'PAUSING', 'DRAINING', 'VERIFYING', 'CANCELLING'])
 
 /** Whether it changes by itself: then it is asked again soon. */
-export const moves = (j: { state: string; resumes?: boolean | undefined }): boolean => active.has(j.state) || (j.state === 'BLOCKED' && !!j.resumes)
+export const moves = (j: { state: string; resumes?: boolean | undefined }): boolean =>
+  active.has(j.state) || (j.state === 'BLOCKED' && !!j.resumes)
 
 /** Whether it waits for a person. */
 export function waits(i: Pick<ReplayItem, 'type' | 'state' | 'resumes' | 'approvals_needed'>): boolean {
-  return i.type === 'job' ? i.state === 'PAUSED' || i.state === 'FENCED' || (i.state === 'BLOCKED' && !i.resumes) : ['READY', 'AWAITING', 'APPROVED'].includes(i.state)
+  return i.type === 'job'
+    ? i.state === 'PAUSED' || i.state === 'FENCED' || (i.state === 'BLOCKED' && !i.resumes)
+    : ['READY', 'AWAITING', 'APPROVED'].includes(i.state)
 }
 
 export const jobWord: Record<string, string> = {
@@ -102,13 +105,25 @@ export const blocks: Record<string, Block> = {
   'sink-down': { why: 'The sink does not answer', next: 'It goes on by itself once the sink answers.' },
   'source-down': { why: 'The source does not answer', next: 'It goes on by itself once the source answers.' },
   disk: { why: 'The ledger cannot be written', next: 'Make room in the data directory; it goes on by itself.' },
-  in_doubt_limit: { why: 'More records are in doubt than the plan allows', next: 'Find out at the receiver what became of them, then cancel and plan the rest.' },
-  dlq_limit: { why: 'More records were set aside than the plan allows', next: 'Look at the reasons below, then cancel, or plan again with a higher limit.' },
+  in_doubt_limit: {
+    why: 'More records are in doubt than the plan allows',
+    next: 'Find out at the receiver what became of them, then cancel and plan the rest.',
+  },
+  dlq_limit: {
+    why: 'More records were set aside than the plan allows',
+    next: 'Look at the reasons below, then cancel, or plan again with a higher limit.',
+  },
   record_limit: { why: 'More records are selected than the plan allows', next: 'Cancel, and plan again with a higher limit.' },
   filter: { why: 'The filter failed on a record, and the plan says stop', next: 'Cancel, and plan again with a filter that bears it.' },
-  decode: { why: 'A record could not be decoded, and the plan says stop', next: 'Cancel, and plan again so that such records are set aside.' },
+  decode: {
+    why: 'A record could not be decoded, and the plan says stop',
+    next: 'Cancel, and plan again so that such records are set aside.',
+  },
   canary: { why: 'One of the first records was refused', next: 'Look at the refusal below, then resume or cancel.' },
-  unexplained: { why: 'The sink says that it is at a place outside the range', next: 'Find out who else writes under this job’s name, then cancel.' },
+  unexplained: {
+    why: 'The sink says that it is at a place outside the range',
+    next: 'Find out who else writes under this job’s name, then cancel.',
+  },
   mismatch: { why: 'The sink is not where the counts say', next: 'Compare the sink with the range, then cancel.' },
   sink: { why: 'The sink fails', next: 'Mend what the reason says, then resume.' },
 }
@@ -123,7 +138,10 @@ export function gapOf(s: JobShard, logStart: string | undefined): { partition: n
 
 /** How far it is: offsets accounted for, and of how many. */
 export function done(j: Job): { done: bigint; of: bigint } {
-  return j.shards.reduce((sum, s) => ({ done: sum.done + BigInt(s.next) - BigInt(s.start), of: sum.of + BigInt(s.end) - BigInt(s.start) }), { done: 0n, of: 0n })
+  return j.shards.reduce(
+    (sum, s) => ({ done: sum.done + BigInt(s.next) - BigInt(s.start), of: sum.of + BigInt(s.end) - BigInt(s.start) }),
+    { done: 0n, of: 0n },
+  )
 }
 
 /** A share in percent, of whole numbers of any size. */
@@ -148,8 +166,16 @@ export function jobAnswer(j: Job): { state: State; first: string; rest: string }
   switch (j.state) {
     case 'COMPLETED':
       return except.length
-        ? { state: state('at_risk'), first: `Done, with exceptions: ${except.join(', ')}.`, rest: `${record(j.counts.written)} written to ${where}. ${wrong ? safe : ''}` }
-        : { state: state('on_time'), first: `Done: ${record(j.counts.written)} written to ${where}, and every offset of the range is accounted for.`, rest: wrong ? safe : '' }
+        ? {
+            state: state('at_risk'),
+            first: `Done, with exceptions: ${except.join(', ')}.`,
+            rest: `${record(j.counts.written)} written to ${where}. ${wrong ? safe : ''}`,
+          }
+        : {
+            state: state('on_time'),
+            first: `Done: ${record(j.counts.written)} written to ${where}, and every offset of the range is accounted for.`,
+            rest: wrong ? safe : '',
+          }
     case 'CANCELLED':
       return { state: state('paused'), first: `Cancelled: ${far}, ${record(j.counts.written)} written to ${where} stay there.`, rest: safe }
     case 'FAILED':

@@ -1,6 +1,6 @@
 import type { Evidence, Plan } from '../api/types'
-import type { Draft } from './draft'
 import { count, plural } from '../text/format'
+import type { Draft } from './draft'
 
 /** What the page reads of a plan's document. Its numbers are within ±2^53, longer ones are strings. */
 export interface Doc {
@@ -89,7 +89,10 @@ export function effectOf(d: Doc): { does: string; leaves: string } {
             leaves: 'Rows without a record in the range stay as they are.',
           }
     case 'kafka':
-      return { does: `Appends each record to ${where}, with its key, headers and time; whoever reads that topic reads it.`, leaves: 'Records that are there stay as they are.' }
+      return {
+        does: `Appends each record to ${where}, with its key, headers and time; whoever reads that topic reads it.`,
+        leaves: 'Records that are there stay as they are.',
+      }
     default:
       return {
         does: `Sends each record to ${where} as one POST with an Idempotency-Key of its own. ${d.sink.receiver === 'idempotent' ? 'The receiver drops what it has seen under the same key.' : 'What gets no answer is in doubt, and not sent again.'}`,
@@ -170,12 +173,19 @@ export function planAnswer(p: Plan, d: Doc | null): { first: string; rest: strin
   const where = d ? into(sinkName(d), targetName(d)) : 'its sink'
   const e = p.evidence
   if (p.state === 'DRY_RUN') return { first: 'The dry run is under way.', rest: 'Nothing is written.' }
-  if (!e) return { first: `Nothing is known yet of what this would write to ${where}.`, rest: stepOf(p) === 'over' ? '' : 'A dry run tells, and writes nothing.' }
+  if (!e)
+    return {
+      first: `Nothing is known yet of what this would write to ${where}.`,
+      rest: stepOf(p) === 'over' ? '' : 'A dry run tells, and writes nothing.',
+    }
   const n = BigInt(e.would_write)
   const verb = p.state === 'CONSUMED' ? 'The dry run found that it would write' : 'If this is approved and run, it writes'
   const left = BigInt(e.filtered) + BigInt(e.would_dlq)
   return {
-    first: n === 0n ? `This would write nothing to ${where}.` : `${verb} ${count(e.would_write)} ${n === 1n ? 'record' : 'records'} to ${where}${left ? `; ${count(`${left}`)} of the range ${left === 1n ? 'is' : 'are'} left out` : ''}.`,
+    first:
+      n === 0n
+        ? `This would write nothing to ${where}.`
+        : `${verb} ${count(e.would_write)} ${n === 1n ? 'record' : 'records'} to ${where}${left ? `; ${count(`${left}`)} of the range ${left === 1n ? 'is' : 'are'} left out` : ''}.`,
     rest: '',
   }
 }
