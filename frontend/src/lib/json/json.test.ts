@@ -84,7 +84,7 @@ function hostile(): string[] {
     '\u200b',
     '\ud800',
     "'--",
-    '${x}',
+    '$(id)',
     '"decoded":',
     'x'.repeat(10_000),
   ]

@@ -1,4 +1,5 @@
 import History from '@lucide/svelte/icons/history'
+import List from '@lucide/svelte/icons/list'
 import ShieldCheck from '@lucide/svelte/icons/shield-check'
 import Waypoints from '@lucide/svelte/icons/waypoints'
 import type { Component } from 'svelte'
@@ -29,6 +30,7 @@ const replays: Record<string, Screen['view']> = {
 
 export const screens: readonly Screen[] = [
   { id: 'map', title: 'Map', group: 'Watch', icon: Waypoints, view: () => map },
+  { id: 'topics', title: 'Topics', group: 'Look', icon: List, view: () => import('../../components/views/TopicView.svelte') },
   {
     id: 'replay',
     title: 'Replay',
