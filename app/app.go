@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -65,6 +66,7 @@ type App struct {
 
 	store       *store.Store
 	secrets     *secret.Store
+	verified    atomic.Pointer[api.AuditReport] // what the last verification of the history found
 	history     probes.Recorder
 	feed        *feed.Feed
 	sessions    *auth.Sessions
