@@ -66,6 +66,7 @@ type App struct {
 
 	store       *store.Store
 	secrets     *secret.Store
+	verified    atomic.Pointer[api.AuditReport] // what the last verification of the history found
 	history     *store.History
 	feed        *feed.Feed
 	sessions    *auth.Sessions
@@ -149,6 +150,9 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 		if err := markDemo(o.DataDir); err != nil {
 			return a, err
 		}
+	}
+	if err := a.keepSessions(ctx); err != nil {
+		return a, err
 	}
 	if err := a.recallEvents(ctx); err != nil {
 		return a, err
@@ -303,7 +307,7 @@ func (a *App) startBroker(ctx context.Context) error {
 // open serves the page, the API and the metrics, and writes down where.
 func (a *App) open(ctx context.Context) error {
 	services := api.Services{
-		Instance: instance{a}, Feed: feeds{a}, Clusters: clusters{a}, Sources: sources{a}, Sinks: sinks{a}, Log: logs{a},
+		Instance: instance{a}, Feed: feeds{a}, Clusters: clusters{a}, Sources: sources{a}, Sinks: sinks{a}, Log: logs{a}, Records: records{a},
 		Probes: measured{a}, Replay: replays{a}, Audit: audit{a}, Demo: demos{a},
 		Views: views{store.DocsOf[api.View](a.store, "view")}, Trials: trials{a},
 	}
@@ -467,7 +471,7 @@ func (a *App) probeCluster(c *kafka.Cluster) {
 	a.mu.Lock()
 	a.lags[c.Name()] = l
 	a.mu.Unlock()
-	if err := errors.Join(a.scheduler.Add(l), a.scheduler.Add(topics.New(c, topics.Options{Every: sizes}))); err != nil {
+	if err := errors.Join(a.scheduler.Add(l), a.scheduler.Add(topics.New(c, topics.Options{Every: sizes, Configs: c.TopicSettings}))); err != nil {
 		a.log.Error("a cluster is not measured", "cluster", c.Name(), "err", err)
 	}
 }

@@ -100,7 +100,7 @@ func oldestUnread(g lag.Group) *api.Unread {
 	var oldest *lag.Partition
 	for i := range g.Partitions {
 		p := &g.Partitions[i]
-		if p.Committed >= 0 && p.Start >= 0 && max(p.Committed, p.Start) < p.End && p.Seconds.Known() && (oldest == nil || age(p.Seconds) > age(oldest.Seconds)) {
+		if p.Committed >= 0 && p.Start >= 0 && max(p.Committed, p.Start) < p.End && p.Seconds.Known() && (oldest == nil || atLeast(p.Seconds) > atLeast(oldest.Seconds)) {
 			oldest = p
 		}
 	}
@@ -114,8 +114,8 @@ func oldestUnread(g lag.Group) *api.Unread {
 	return out
 }
 
-// age is a reading's value, or what it is at least.
-func age(r stream.Reading) float64 {
+// atLeast is a reading's value, or what it is at least.
+func atLeast(r stream.Reading) float64 {
 	if math.IsNaN(r.Value) {
 		return r.Low
 	}
@@ -277,7 +277,7 @@ func resetTo(spec api.ResetSpec) (kafka.Point, error) {
 	case spec.To != "":
 		return kafka.ParsePoint(spec.To)
 	}
-	return kafka.ParseOffsets(spec.Offsets)
+	return kafka.ParseOffsets(strings.Join(spec.Offsets, ","))
 }
 
 func (l logs) ResetGroup(ctx context.Context, cluster, name string, spec api.ResetSpec) (api.ResetAnswer, error) {

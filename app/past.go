@@ -44,7 +44,7 @@ func (s timeSlices) of(at time.Time) int {
 // worst puts the greatest of the known readings of each slice into values.
 func (s timeSlices) worst(points []probes.Point, values []*float64) {
 	for _, p := range points {
-		if v := age(p.Reading); p.Known() && !math.IsNaN(v) {
+		if v := atLeast(p.Reading); p.Known() && !math.IsNaN(v) {
 			if i := s.of(p.AsOf); i >= 0 && (values[i] == nil || v > *values[i]) {
 				values[i] = &v
 			}
@@ -115,7 +115,7 @@ func reading(metric string, p lag.Partition) stream.Reading {
 
 func rank(metric string, p lag.Partition) float64 {
 	if r := reading(metric, p); r.Known() {
-		return age(r)
+		return atLeast(r)
 	}
 	return math.Inf(1)
 }
@@ -147,7 +147,7 @@ func (m measured) FreshHistory(ctx context.Context, name string, days, n int) (a
 		}
 		cut.worst(points, worst)
 		for _, p := range points {
-			if v := age(p.Reading); p.Known() && !math.IsNaN(v) {
+			if v := atLeast(p.Reading); p.Known() && !math.IsNaN(v) {
 				known++
 				if v <= path.Objective {
 					inside++

@@ -15,6 +15,7 @@ type Services struct {
 	Sources  Sources
 	Sinks    Sinks
 	Log      Log
+	Records  RecordReader
 	Probes   Probes
 	Replay   Replay
 	Audit    Audit
@@ -68,21 +69,12 @@ type Sinks interface {
 	Reached(ctx context.Context, name, mark string) (bool, error)
 }
 
-// RecordQuery says which records to read.
-type RecordQuery struct {
-	Cluster, Topic string
-	From           string // oldest, newest, a time, PARTITION:OFFSET
-	Limit          int
-	Filter         string // CEL
-	Key            string
-}
-
 // Log looks into clusters.
 type Log interface {
 	Topics(ctx context.Context, cluster string) ([]Topic, error)
 	Topic(ctx context.Context, cluster, name string) (Topic, error)
 	CreateTopic(ctx context.Context, spec TopicSpec) (Receipt, error)
-	Records(ctx context.Context, q RecordQuery) (Records, error)
+	TopicRows(ctx context.Context, cluster string) (TopicRows, error)
 	Groups(ctx context.Context, cluster string) ([]Group, error)
 	Group(ctx context.Context, cluster, name string) (Group, error)
 	ResetGroup(ctx context.Context, cluster, name string, spec ResetSpec) (ResetAnswer, error)
@@ -102,7 +94,7 @@ type Probes interface {
 	Map(ctx context.Context) Map
 	Freshness(ctx context.Context, name, cluster string) ([]Path, error)
 	History(ctx context.Context, q HistoryQuery) ([]Point, error)
-	Trace(ctx context.Context, table, key string) ([]TraceVersion, error)
+	Trace(ctx context.Context, q TraceQuery) (TraceAnswer, error)
 	Grid(ctx context.Context, q GridQuery) (Grid, error)
 	FreshHistory(ctx context.Context, path string, days, slices int) (FreshHistory, error)
 }
@@ -119,6 +111,8 @@ type Replay interface {
 	Resume(ctx context.Context, id string, spec RunSpec) (JobAnswer, error)
 	Cancel(ctx context.Context, id string, spec RunSpec) (JobAnswer, error)
 	List(ctx context.Context) ([]ReplayItem, error)
+	// Parked are the newest records that a job set aside.
+	Parked(ctx context.Context, id string) ([]ParkedRecord, error)
 }
 
 // AuditQuery selects entries.
@@ -131,7 +125,8 @@ type AuditQuery struct {
 // Audit is the history of acts.
 type Audit interface {
 	List(ctx context.Context, q AuditQuery) (items []AuditEntry, next string, err error)
-	Proof(ctx context.Context, seq uint64) (json.RawMessage, error)
+	Proof(ctx context.Context, seq uint64) (AuditProof, error)
+	State(ctx context.Context) (AuditState, error)
 	Verify(ctx context.Context) (AuditReport, error)
 	Export(ctx context.Context, w io.Writer) error
 }

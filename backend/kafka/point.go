@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"freshet/backend/fault"
 	"freshet/backend/stream"
 )
@@ -18,6 +20,8 @@ type Point struct {
 	Time    time.Time
 	Offsets map[int32]int64
 }
+
+func (p Point) isZero() bool { return !p.Newest && p.Time.IsZero() && p.Offsets == nil }
 
 // ParsePoint reads oldest, newest (or earliest, latest), a time (RFC 3339, or a duration ago such as -15m) or
 // PARTITION:OFFSET.
@@ -45,27 +49,6 @@ func ParsePoint(s string) (Point, error) {
 	}
 	return Point{}, fault.New(fault.Invalid, "read a place in a topic",
 		"write oldest, newest, a time such as 2026-11-25T04:00:00Z or -15m, or PARTITION:OFFSET such as 0:1200", "%q is no place", s)
-}
-
-// ParseOffsets reads a list of PARTITION:OFFSET.
-func ParseOffsets(list []string) (Point, error) {
-	at := Point{Offsets: make(map[int32]int64, len(list))}
-	for _, s := range list {
-		one, err := ParsePoint(s)
-		if err == nil && len(one.Offsets) == 0 {
-			err = fault.New(fault.Invalid, "read offsets", "give each as PARTITION:OFFSET", "%q is none", s)
-		}
-		if err != nil {
-			return Point{}, err
-		}
-		for p, o := range one.Offsets {
-			if _, twice := at.Offsets[p]; twice {
-				return Point{}, fault.New(fault.Invalid, "read offsets", "name each partition once", "partition %d is named twice", p)
-			}
-			at.Offsets[p] = o
-		}
-	}
-	return at, nil
 }
 
 // resolve gives each partition of t that the point names its offset.
@@ -97,8 +80,38 @@ func (c *Cluster) resolve(ctx context.Context, t *stream.Topic, at Point) (map[i
 	}
 	for p := range at.Offsets {
 		if _, there := offsets[p]; !there {
-			return nil, fault.New(fault.NotFound, "read "+t.Name, fmt.Sprintf("it has %d", len(t.Partitions)), "there is no partition %d", p)
+			return nil, noPartition(t, p)
 		}
 	}
 	return offsets, nil
+}
+
+func noPartition(t *stream.Topic, p int32) error {
+	return fault.New(fault.NotFound, "read "+t.Name, fmt.Sprintf("it has %d", len(t.Partitions)), "there is no partition %d", p)
+}
+
+// ParseOffsets reads PARTITION:OFFSET, several of them parted by commas.
+func ParseOffsets(s string) (Point, error) {
+	all := Point{Offsets: map[int32]int64{}}
+	for one := range strings.SplitSeq(s, ",") {
+		at, err := ParsePoint(one)
+		if err == nil && at.Offsets == nil {
+			err = fault.New(fault.Invalid, "read places in a topic", "write PARTITION:OFFSET,PARTITION:OFFSET such as 0:1200,3:998", "%q is no place in a partition", one)
+		}
+		if err != nil {
+			return Point{}, err
+		}
+		for p, o := range at.Offsets {
+			if _, twice := all.Offsets[p]; twice {
+				return Point{}, fault.New(fault.Invalid, "read places in a topic", "name each partition once", "partition %d is named twice", p)
+			}
+			all.Offsets[p] = o
+		}
+	}
+	return all, nil
+}
+
+// PartitionOf is the partition out of n where producers put a record with this key unless they are told otherwise.
+func PartitionOf(key []byte, n int) int32 {
+	return int32(kgo.StickyKeyPartitioner(nil).ForTopic("").Partition(&kgo.Record{Key: key}, n))
 }

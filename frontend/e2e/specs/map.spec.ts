@@ -137,7 +137,7 @@ describe('the map', () => {
     await page.reload()
     await page.getByRole('complementary', { name: 'About orders → warehouse' }).waitFor()
     expect(await page.getByRole('radio', { name: 'Lag in records' }).getAttribute('aria-checked')).toBe('true')
-    expect(await page.getByRole('radio', { name: '6 h' }).getAttribute('aria-checked')).toBe('true')
+    await page.getByRole('button', { name: /^Last 6 h/ }).waitFor()
     expect(await page.getByLabel('Filter the map by name').inputValue()).toBe('orders')
   })
 

@@ -43,3 +43,53 @@ export class Detail<T> {
     this.#timer = setTimeout(this.reload, this.#every)
   }
 }
+
+/** What was read last, so that a screen that is opened again shows it at once: the newest so many questions. */
+const kept = new Map<string, unknown>()
+const mostKept = 40
+
+function keep(key: string, data: unknown): void {
+  kept.delete(key)
+  kept.set(key, data)
+  const [oldest] = kept.keys()
+  if (kept.size > mostKept && oldest !== undefined) kept.delete(oldest)
+}
+
+/** What was kept is another instance's, or another person's. */
+export function forgetKept(): void {
+  kept.clear()
+}
+
+/**
+ * A detail that follows a question: asked anew when the question changes, again every so often while the component is
+ * there, and shown from what was held before. null: nothing is asked. To be called while a component is made.
+ */
+export function following<Q, T>(
+  name: string,
+  question: () => Q | null,
+  load: (q: Q, signal: AbortSignal) => Promise<T>,
+  everyMs: number | ((q: Q) => number),
+): { readonly now: Detail<T> | null } {
+  const text = $derived(JSON.stringify(question()))
+  const detail = $derived.by(() => {
+    const q = JSON.parse(text) as Q | null
+    if (q === null) return null
+    const key = `${name} ${text}`
+    const made = new Detail<T>(
+      async (signal) => {
+        const got = await load(q, signal)
+        keep(key, got)
+        return got
+      },
+      typeof everyMs === 'number' ? everyMs : everyMs(q),
+    )
+    if (kept.has(key)) made.data = kept.get(key) as T
+    return made
+  })
+  $effect(() => detail?.run())
+  return {
+    get now() {
+      return detail
+    },
+  }
+}

@@ -1,14 +1,19 @@
 import { createContext } from 'svelte'
 import { type Api, ApiError } from './api/client'
 import type { Cluster, DemoFault, FeedItem, Item, List, MapData, MapNode, MapPath, Part, Receipt } from './api/types'
+import { forgetKept } from './detail.svelte'
 import { browserEnv } from './feed/browser'
 import { FeedClient, type FeedStatus, starting } from './feed/client'
 import { answer, sorted, steady } from './map/answer'
-import type { Place } from './map/copy'
 import { along, pathKey, pathsOver, pathsThrough, type View, type ViewEdge, type ViewNode, view } from './map/graph'
+import { MapNav } from './map/route'
 import { trendWord } from './map/words'
+import { Acts } from './nav/acts.svelte'
 import type { Nav } from './nav/nav.svelte'
+import { readRange } from './nav/range'
 import { loginCode } from './nav/route'
+import type { Place } from './text/copy'
+import { zoneChoice } from './text/zone.svelte'
 
 export type Theme = 'system' | 'light' | 'dark'
 
@@ -20,10 +25,15 @@ export type Selection =
   | { kind: 'fold'; fold: ViewNode }
   | { kind: 'gone'; id: string }
 
+/** What is open over the page. */
+export type Dialog = '' | 'keys' | 'palette' | 'range' | 'save-view'
+
 /** All that the page knows, and the acts it can ask for. One a tab. */
 export class Page {
   readonly api: Api
   readonly nav: Nav
+  readonly onMap: MapNav
+  readonly acts = new Acts()
   readonly #feed: FeedClient
   #newVersion = false
   #lastFocus = ''
@@ -38,11 +48,15 @@ export class Page {
   now = $state(Date.now())
   theme = $state<Theme>('system')
   letterKeys = $state(true)
-  keysOpen = $state(false)
+  dialog = $state<Dialog>('')
   /** Whether another build of the page is being served now. */
   outdated = $state(false)
   notice = $state('')
+  said = $state('')
+  #saidFor: ReturnType<typeof setTimeout> | undefined
 
+  /** What the page is about in time. Of one that moves, the bounds go on in steps of two seconds. */
+  time = $derived.by(() => readRange(this.nav.get('range'), Math.floor(this.now / 2000) * 2000))
   sortedPaths = $derived(this.map ? sorted(this.map.paths) : [])
   answer = $derived(this.map ? answer(this.map, this.now) : null)
   selection = $derived(this.#select())
@@ -55,6 +69,7 @@ export class Page {
   constructor(api: Api, nav: Nav) {
     this.api = api
     this.nav = nav
+    this.onMap = new MapNav(nav)
     this.#feed = new FeedClient(
       browserEnv(api),
       (items) => this.#take(items),
@@ -66,6 +81,7 @@ export class Page {
     )
     api.onSignedOut = () => this.#feed.signOut()
     this.theme = readTheme()
+    zoneChoice.utc = stored('freshet.utc') === 'on'
     this.letterKeys = stored('freshet.keys') !== 'off'
   }
 
@@ -85,7 +101,7 @@ export class Page {
     const code = loginCode(location.hash)
     if (code) {
       history.replaceState(null, '', '#/')
-      this.nav.replace({})
+      this.nav.open('#/')
       try {
         await this.api.login(code)
       } catch (err) {
@@ -140,6 +156,34 @@ export class Page {
     store('freshet.theme', t === 'system' ? null : t)
   }
 
+  get utc(): boolean {
+    return zoneChoice.utc
+  }
+
+  setUTC(on: boolean): void {
+    zoneChoice.utc = on
+    store('freshet.utc', on ? 'on' : null)
+  }
+
+  /** Copies a text, and says so: what as is, a kind of line. */
+  async copy(text: string, as: string): Promise<void> {
+    try {
+      await navigator.clipboard.writeText(text)
+      this.say(`${as} copied`)
+    } catch {
+      this.say('The clipboard is not allowed here')
+    }
+  }
+
+  /** Says something for a few seconds, where the eye and a screen reader find it. */
+  say(words: string): void {
+    this.said = words
+    clearTimeout(this.#saidFor)
+    this.#saidFor = setTimeout(() => {
+      this.said = ''
+    }, 4000)
+  }
+
   setLetterKeys(on: boolean): void {
     this.letterKeys = on
     store('freshet.keys', on ? null : 'off')
@@ -147,7 +191,7 @@ export class Page {
 
   /** The id in links of whatever is chosen, for a drawn thing. */
   select(sel: string): void {
-    this.nav.go({ sel })
+    this.onMap.go({ sel })
   }
 
   /** A click on a link to a drawn thing: chosen here, unless the browser is asked for a tab or window of its own. */
@@ -174,6 +218,7 @@ export class Page {
   }
 
   async #restarted(): Promise<void> {
+    forgetKept()
     void this.#once()
     if (this.#newVersion) return
     this.#newVersion = true
@@ -189,7 +234,7 @@ export class Page {
 
   #select(): Selection | null {
     const { map } = this
-    const { sel } = this.nav.route
+    const { sel } = this.onMap.route
     if (!sel || !map) return null
     if (sel.startsWith('path:')) {
       const path = map.paths.find((p) => pathKey(p) === sel)
@@ -209,7 +254,7 @@ export class Page {
   }
 
   #view(): View | null {
-    const { q, open } = this.nav.route
+    const { q, open } = this.onMap.route
     return this.map ? view(this.map, q, new Set(open), this.#kept()) : null
   }
 
@@ -252,7 +297,7 @@ export class Page {
   /** Nodes that stand by themselves however many there are: those of the chosen path, and a chosen node. */
   #kept(): Set<string> {
     const { map } = this
-    const { sel } = this.nav.route
+    const { sel } = this.onMap.route
     if (!map || !sel) return new Set()
     const path = sel.startsWith('path:') ? map.paths.find((p) => pathKey(p) === sel) : undefined
     return path ? along(map, path).nodes : new Set([sel])

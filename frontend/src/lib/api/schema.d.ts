@@ -38,6 +38,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/audit/state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How long the history is, how far it is signed, and what the last verification found */
+        get: operations["audit-state"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/audit/verify": {
         parameters: {
             query?: never;
@@ -311,6 +328,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/filter/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Whether a filter can be used */
+        post: operations["filter-check"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/freshness": {
         parameters: {
             query?: never;
@@ -320,6 +354,23 @@ export interface paths {
         };
         /** Freshness of every path by hop */
         get: operations["freshness"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/freshness/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How a path kept its objective */
+        get: operations["freshness-history"];
         put?: never;
         post?: never;
         delete?: never;
@@ -388,6 +439,23 @@ export interface paths {
         };
         /** A series over a time range */
         get: operations["history"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/history/grid": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A group's metric by partition and time */
+        get: operations["history-grid"];
         put?: never;
         post?: never;
         delete?: never;
@@ -509,6 +577,23 @@ export interface paths {
         put?: never;
         /** Ask a job to cancel */
         post: operations["replay-cancel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/replay/jobs/{ref}/parked": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The newest records that a job set aside: refused, failed or in doubt */
+        get: operations["replay-parked"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -910,6 +995,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/topic-rows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Topics as they were seen last, in short */
+        get: operations["topics-rows"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/topics": {
         parameters: {
             query?: never;
@@ -937,6 +1039,57 @@ export interface paths {
         };
         /** One topic */
         get: operations["topics-describe"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/topics/{name}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Records as a file */
+        get: operations["topics-export"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/topics/{name}/fields": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Fields that the newest records have */
+        get: operations["topics-fields"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/topics/{name}/previous": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The newest earlier record with the same key */
+        get: operations["topics-previous"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1098,6 +1251,11 @@ export interface components {
             /** @description The owner of the data directory, at this machine */
             local: boolean;
         };
+        AssignedPartition: {
+            /** Format: int32 */
+            partition: number;
+            topic: string;
+        };
         AuditEntry: {
             action: string;
             actor: string;
@@ -1110,6 +1268,13 @@ export interface components {
             seq: string;
             subject: string;
         };
+        AuditFinding: {
+            code: string;
+            entry?: string;
+            message: string;
+            /** @description Of a run of entries, the last */
+            to?: string;
+        };
         AuditPoint: {
             /** @description The last 8 hexadecimal digits of the tree's root */
             root?: string;
@@ -1117,23 +1282,66 @@ export interface components {
             seq?: string;
             size?: string;
         };
+        AuditProof: {
+            /** @description The signed note, as https://c2sp.org/tlog-checkpoint has it */
+            checkpoint?: string;
+            /** @description Public keys that sign this history, as golang.org/x/mod/sumdb/note writes them */
+            keys: string[];
+            kind: string;
+            /** @description The line of canonical JSON whose hash is the entry's */
+            leaf: string;
+            /** @description Hashes of RFC 6962's inclusion proof in base64, from the leaf up; none where no checkpoint covers the entry yet */
+            proof: string[];
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
         AuditReport: {
+            /** @description When it began */
+            at: string;
+            by: string;
             chained: string;
+            checkpoint_source: string;
             code?: string;
             db_size: string;
             /** Format: int64 */
             exit: number;
+            findings: components["schemas"]["AuditFinding"][];
             kind: string;
             message: string;
+            /** Format: int64 */
+            more_findings?: number;
             ok: boolean;
             proved: string;
             root?: string;
+            /** Format: double */
+            took_s: number;
             /**
              * Format: int64
              * @description Version of the shape, 1
              */
             v: number;
             warnings?: string[] | null;
+        };
+        AuditState: {
+            kind: string;
+            origin: string;
+            /** @description The last 8 hexadecimal digits of the root that it signs */
+            root?: string;
+            /** @description Entries that the newest checkpoint covers */
+            signed: string;
+            size: string;
+            /** @description Why the history takes no entry any more */
+            trouble?: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+            /** @description The last verification since this process began; it says nothing of later entries */
+            verified?: components["schemas"]["AuditReport"];
         };
         Cluster: {
             brokers: string[];
@@ -1223,10 +1431,14 @@ export interface components {
         Evidence: {
             at: string;
             bytes: string;
+            /** @description Those of filtered on which the filter failed */
+            dropped: string;
             /** Format: int64 */
             est_seconds: number | null;
             filtered: string;
             holes: components["schemas"]["Holes"];
+            /** @description By how much a record was older than the newest before it in its partition, at most */
+            largest_disorder_ms: string;
             /** Format: int64 */
             samples: number;
             seen: string;
@@ -1260,6 +1472,79 @@ export interface components {
             data: unknown;
             topic: string;
         };
+        Field: {
+            /** @description The same in a filter: value.after.status */
+            cel: string;
+            /** @description The most frequent values, cut to 100 characters */
+            examples: string[];
+            /** @enum {string} */
+            of: "value" | "key" | "header";
+            /** @description From the value, key or headers on: after.status */
+            path: string;
+            /**
+             * Format: int64
+             * @description How many of those looked at have it
+             */
+            records: number;
+            /** @enum {string} */
+            type: "integer" | "decimal" | "text" | "boolean" | "list" | "object" | "null" | "mixed" | "bytes";
+        };
+        Fields: {
+            /** @description There are more fields than these */
+            cut?: boolean;
+            items: components["schemas"]["Field"][];
+            kind: string;
+            /**
+             * Format: int64
+             * @description How many records were looked at
+             */
+            records: number;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        FilterCheck: {
+            /**
+             * Format: int64
+             * @description From 1
+             */
+            column?: number;
+            kind: string;
+            /**
+             * Format: int64
+             * @description Of the first mistake, from 1
+             */
+            line?: number;
+            reason?: string;
+            tried?: components["schemas"]["FilterTry"];
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+            valid: boolean;
+        };
+        FilterSpec: {
+            cluster?: string;
+            expression: string;
+            /** @description Try it on the newest records of this topic */
+            topic?: string;
+        };
+        FilterTry: {
+            /**
+             * Format: int64
+             * @description It could not be evaluated on these
+             */
+            failed: number;
+            /** Format: int64 */
+            matched: number;
+            /** Format: int64 */
+            records: number;
+            /** @description Of the first that failed, or why it was not tried */
+            why?: string;
+        };
         Finding: {
             code: string;
             /** @enum {string} */
@@ -1271,17 +1556,95 @@ export interface components {
             /** Format: int64 */
             for_s?: number;
         };
+        FreshHistory: {
+            from: string;
+            /**
+             * Format: double
+             * @description The share of the known readings that keep the objective, 0 to 1; null where there is neither
+             */
+            inside: number | null;
+            kind: string;
+            /**
+             * Format: double
+             * @description The share of the slices of which something is known, 0 to 1
+             */
+            known: number;
+            /** Format: double */
+            objective_s: number | null;
+            path: string;
+            slices: components["schemas"]["FreshSlice"][];
+            to: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        FreshSlice: {
+            from: string;
+            /** @enum {string} */
+            state: "on_time" | "late" | "unknown";
+            /** Format: double */
+            worst_s: number | null;
+        };
+        Grid: {
+            /** @description When each begins; they are of one width */
+            columns: string[];
+            kind: string;
+            /**
+             * Format: int64
+             * @description Partitions that are not among the rows: those with the least now
+             */
+            left_out: number;
+            metric: string;
+            /** @description By topic and partition */
+            rows: components["schemas"]["GridRow"][];
+            unit: string;
+            /** @description When the last one ends */
+            until: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        GridRow: {
+            /** Format: int32 */
+            partition: number;
+            topic: string;
+            /** @description The worst reading of each column; null where there is none */
+            values: (number | null)[];
+            /** @description Why there is no reading at all, or none lately */
+            why?: string;
+        };
         Group: {
             caught_up_in?: components["schemas"]["Reading"];
             cluster: string;
             code: string;
+            /**
+             * Format: int32
+             * @description The broker that coordinates it
+             */
+            coordinator?: number;
+            /** @description Of its membership, where its protocol tells */
+            generation?: string;
             group: string;
             lag: components["schemas"]["Lag"];
+            /** @description Until retention by time may remove what is unread; of one group only, while something waits */
+            losing_in?: components["schemas"]["Reading"];
             member_list?: components["schemas"]["GroupMember"][] | null;
             /** Format: int64 */
             members: number;
+            /** @description What has waited longest; of one group only */
+            oldest_unread?: components["schemas"]["Unread"];
             partitions?: components["schemas"]["GroupPartition"][] | null;
             protocol: string;
+            /** @description Offsets a second that come into its partitions */
+            rate_in: components["schemas"]["Reading"];
+            /** @description Offsets a second that it commits */
+            rate_out: components["schemas"]["Reading"];
+            /** @description When its state or members were last seen to change; absent: not since it is watched */
+            stable_since?: string;
             state: string;
             topics: string[];
             trend?: string;
@@ -1293,6 +1656,10 @@ export interface components {
             client_id: string;
             host: string;
             id: string;
+            /** @description Of its partitions */
+            lag: components["schemas"]["Lag"];
+            partitions: components["schemas"]["AssignedPartition"][];
+            rate_out?: components["schemas"]["Reading"];
         };
         GroupPartition: {
             /** @description Absent where the group has committed nothing */
@@ -1302,8 +1669,12 @@ export interface components {
             /** @description Records gone from the log before the group read them */
             lost?: string;
             member?: string;
+            /** @description When the commit was last seen to move */
+            moved?: string;
             /** Format: int32 */
             partition: number;
+            rate_in?: components["schemas"]["Reading"];
+            rate_out?: components["schemas"]["Reading"];
             stable?: string;
             start?: string;
             state?: string;
@@ -1316,6 +1687,29 @@ export interface components {
              * @description Version of the shape, 1
              */
             v: number;
+        };
+        HeldRow: {
+            /**
+             * Format: int64
+             * @description How many of the versions shown are not applied; absent where it is not known
+             */
+            behind?: number;
+            /** @description Columns whose values are not those of the newest version */
+            differs?: string[] | null;
+            /** @description Columns of the newest version that the table does not have */
+            missing?: string[] | null;
+            /** @description The offset of the partition that the sink applies next */
+            next?: string;
+            /** @description The last change of the partition that the sink has applied */
+            position?: string;
+            /** @description As the sink's database writes it as JSON */
+            row?: unknown;
+            sink: string;
+            /** @enum {string} */
+            state: "held" | "absent" | "unknown";
+            table?: string;
+            topic: string;
+            why?: string;
         };
         History: {
             kind: string;
@@ -1337,10 +1731,16 @@ export interface components {
             to: string;
         };
         JobAnswer: {
+            /** @description Who ran it */
+            actor: string;
             audit: components["schemas"]["AuditPoint"];
+            /** @description Who made the plan */
+            author: string;
             /** @description The rule that blocks it */
             blocked?: string;
+            cluster: string;
             counts: components["schemas"]["Counts"];
+            created?: string;
             /** Format: int64 */
             epoch: number;
             /** Format: int64 */
@@ -1349,15 +1749,19 @@ export interface components {
             kind: string;
             /** @description clean, exceptions, failed, cancelled; null while it runs */
             outcome: string | null;
+            plan_hash: string;
             plan_id: string;
             rate: components["schemas"]["JobRate"];
             reason?: string;
             /** @description It goes on by itself once the cause is gone */
             resumes?: boolean;
             shards: components["schemas"]["JobShard"][];
+            sink: string;
             started?: string;
             state: string;
+            target?: string;
             title?: string;
+            topic: string;
             updated?: string;
             /**
              * Format: int64
@@ -1375,6 +1779,9 @@ export interface components {
             records_per_s: number;
         };
         JobShard: {
+            /** @description The rule that blocks it */
+            blocked?: string;
+            counts: components["schemas"]["Counts"];
             end: string;
             next: string;
             /** Format: int32 */
@@ -1444,6 +1851,16 @@ export interface components {
         };
         ListObjective: {
             items: components["schemas"]["Objective"][];
+            kind: string;
+            next_cursor?: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        ListParkedRecord: {
+            items: components["schemas"]["ParkedRecord"][];
             kind: string;
             next_cursor?: string;
             /**
@@ -1524,16 +1941,6 @@ export interface components {
         };
         ListTopic: {
             items: components["schemas"]["Topic"][];
-            kind: string;
-            next_cursor?: string;
-            /**
-             * Format: int64
-             * @description Version of the shape, 1
-             */
-            v: number;
-        };
-        ListTraceVersion: {
-            items: components["schemas"]["TraceVersion"][];
             kind: string;
             next_cursor?: string;
             /**
@@ -1659,7 +2066,8 @@ export interface components {
             worst?: components["schemas"]["Reading"];
         };
         Payload: {
-            base64: string;
+            /** @description Left out of rows where there is text */
+            base64?: string;
             /** @description Only the beginning is shown */
             cut?: boolean;
             /** Format: int64 */
@@ -1668,6 +2076,8 @@ export interface components {
             text?: string;
         };
         PlanAnswer: {
+            /** @description Every signature under it, also those that no longer count */
+            approvals: components["schemas"]["PlanApproval"][];
             /** Format: int64 */
             approvals_have: number;
             /** Format: int64 */
@@ -1681,6 +2091,8 @@ export interface components {
             plan?: unknown;
             plan_hash: string;
             plan_id: string;
+            /** @description Of the state */
+            reason?: string;
             /** Format: int64 */
             risk: number;
             samples?: components["schemas"]["Sample"][] | null;
@@ -1692,6 +2104,15 @@ export interface components {
              */
             v: number;
             warnings: components["schemas"]["Warning"][];
+        };
+        PlanApproval: {
+            at: string;
+            by: string;
+            evidence_sha256?: string;
+            key_id: string;
+            not_after: string;
+            self_approved?: boolean;
+            sig: string;
         };
         PlanSpec: {
             /** @description The whole topic */
@@ -1739,6 +2160,19 @@ export interface components {
             received?: string;
             server?: string;
         };
+        Previous: {
+            kind: string;
+            /** @description Absent where none was found; scan says how far it was looked for */
+            record?: components["schemas"]["Record"];
+            scan: components["schemas"]["Scan"];
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+            /** @description Why there is none */
+            why?: string;
+        };
         Probe: {
             duration: components["schemas"]["Reading"];
             error?: string;
@@ -1754,15 +2188,6 @@ export interface components {
             /** @enum {string} */
             kind: "local" | "staging" | "production";
             name: string;
-        };
-        Proof: {
-            kind: string;
-            proof: unknown;
-            /**
-             * Format: int64
-             * @description Version of the shape, 1
-             */
-            v: number;
         };
         Reading: {
             /** Format: date-time */
@@ -1803,14 +2228,20 @@ export interface components {
             v: number;
         };
         Record: {
-            /** @description The value as JSON, where it is JSON */
+            /** @description When the source committed the change */
+            commit?: string;
+            /** @description The value as JSON, where it is JSON; of a row only where it is short, and in place of the text */
             decoded?: unknown;
             headers?: components["schemas"]["RecordHeader"][] | null;
             /** @description Absent for null */
             key?: components["schemas"]["Payload"];
             offset: string;
+            /** @description Of a captured change: c, u, d, r, t */
+            op?: string;
             /** Format: int32 */
             partition: number;
+            /** @description Of the change in its source */
+            position?: string;
             time: string;
             time_type: string;
             topic: string;
@@ -1823,6 +2254,7 @@ export interface components {
             value?: components["schemas"]["Payload"];
         };
         Records: {
+            /** @description By time, of one partition by offset */
             items: components["schemas"]["Record"][];
             kind: string;
             scan: components["schemas"]["Scan"];
@@ -1833,9 +2265,21 @@ export interface components {
             v: number;
         };
         ReplayItem: {
+            /**
+             * Format: int64
+             * @description Of a plan
+             */
+            approvals_needed?: number;
             author?: string;
+            blocked?: string;
             created?: string;
             id: string;
+            outcome?: string;
+            /** @description Of a job */
+            plan_id?: string;
+            reason?: string;
+            /** @description It goes on by itself once the cause is gone */
+            resumes?: boolean;
             seen?: string;
             state: string;
             title: string;
@@ -1856,7 +2300,10 @@ export interface components {
             v: number;
         };
         ResetChange: {
+            /** @description Absent where nothing was committed */
             from?: string;
+            /** @description Offsets, below zero where it goes back; absent where nothing was committed */
+            moves?: string;
             /** Format: int32 */
             partition: number;
             to: string;
@@ -1865,9 +2312,22 @@ export interface components {
         ResetSpec: {
             /** @description false only shows what would change */
             apply: boolean;
+            /** @description PARTITION:OFFSET each, in place of to: what a reset's from told is put back by it */
+            offsets?: string[] | null;
             /** @description earliest, latest, a time, or PARTITION:OFFSET */
-            to: string;
+            to?: string;
             topic: string;
+        };
+        RowReader: {
+            group: string;
+            /** Format: double */
+            high: number | null;
+            /** Format: double */
+            low: number | null;
+            /** Format: double */
+            seconds: number | null;
+            state: string;
+            why?: string;
         };
         RunSpec: {
             /** @description PARTITION:FROM-TO */
@@ -1889,14 +2349,38 @@ export interface components {
             value?: string;
         };
         Scan: {
+            /** @description Of keys, values and headers looked at */
+            bytes: string;
+            /** @description Offsets of the window that this answer and those before it are done with */
+            covered: string;
+            limits: components["schemas"]["ScanLimits"];
+            /** @description Of those scanned; going backwards some may belong to a later page */
             matched: string;
-            /** @description Where each partition would go on */
+            /** @description Where each partition goes on forwards: at */
             next: {
                 [key: string]: string;
             };
+            /** @description What else a person must know, such as that only one partition was read */
+            note?: string;
+            /** @description Where each partition goes on backwards: before. One that is left out has nothing older */
+            older?: {
+                [key: string]: string;
+            };
+            /** @description Records looked at */
             scanned: string;
+            /** @description limit, end, records, bytes, time, size (of the answer), cancelled; and how many batches could not be read */
             stopped_because: string;
+            /** Format: double */
+            took_s: number;
+            /** @description Offsets in the window: an upper bound of its records */
+            total: string;
             window: components["schemas"]["ScanWindow"][];
+        };
+        ScanLimits: {
+            bytes: string;
+            records: string;
+            /** Format: double */
+            seconds: number;
         };
         ScanWindow: {
             from: string;
@@ -2026,19 +2510,56 @@ export interface components {
         };
         Topic: {
             bytes: components["schemas"]["Reading"];
+            /** @description cleanup.policy; absent where unknown */
+            cleanup?: string;
             config?: {
                 [key: string]: string;
             };
+            /** @description Of one topic: config, and where each value is from */
+            configs?: components["schemas"]["TopicConfig"][] | null;
+            /** @description Of one topic: the groups that read it */
+            consumers?: components["schemas"]["TopicConsumer"][] | null;
             error?: string;
             id?: string;
             internal?: boolean;
+            owner?: string;
             /** Format: int64 */
             partition_count: number;
             partitions?: components["schemas"]["TopicPartition"][] | null;
             rate: components["schemas"]["Reading"];
+            readers: components["schemas"]["TopicReaders"];
             /** @description Offsets between start and end: an upper bound of the records */
             records: components["schemas"]["Reading"];
+            /** @description retention.ms, -1 for ever; absent where unknown */
+            retention_ms?: string;
             topic: string;
+            /** @description The source that captures it */
+            written_by?: string;
+        };
+        TopicConfig: {
+            name: string;
+            /** @description topic: set on the topic; broker, default, and the like */
+            source?: string;
+            /** @description Absent where it is secret */
+            value?: string;
+        };
+        TopicConsumer: {
+            group: string;
+            /** @description As the broker says */
+            group_state: string;
+            /** @description On this topic alone */
+            lag: components["schemas"]["Lag"];
+            lost?: string;
+            /** Format: int64 */
+            members: number;
+            /**
+             * Format: int64
+             * @description That it has commits in, or is assigned
+             */
+            partitions: number;
+            /** @description The worst of its partitions: caught_up, behind, no_commit, ahead, lost, unknown */
+            state: string;
+            why?: string;
         };
         TopicPartition: {
             end?: string;
@@ -2052,6 +2573,55 @@ export interface components {
             stable?: string;
             start?: string;
         };
+        TopicReaders: {
+            /** Format: int64 */
+            count: number;
+            /** @description That group's state in this topic: caught_up, behind, no_commit, ahead, lost, unknown */
+            state?: string;
+            /** @description Why the groups are not known */
+            why?: string;
+            /** @description How long the record that has waited longest for that group has been waiting */
+            worst?: components["schemas"]["Reading"];
+            worst_group?: string;
+        };
+        TopicRow: {
+            bytes?: string;
+            cleanup?: string;
+            internal?: boolean;
+            /** @description The time that the newest record carries */
+            last_write?: string;
+            owner?: string;
+            /** Format: int64 */
+            partitions: number;
+            /**
+             * Format: double
+             * @description Offsets written a second
+             */
+            rate?: number;
+            /** Format: int64 */
+            readers?: number;
+            /** @description Offsets between start and end: an upper bound */
+            records?: string;
+            retention_ms?: string;
+            topic: string;
+            why?: string;
+            /** @description The reader that is furthest behind */
+            worst?: components["schemas"]["RowReader"];
+            written_by?: string;
+        };
+        TopicRows: {
+            as_of: string;
+            cluster: string;
+            items: components["schemas"]["TopicRow"][];
+            kind: string;
+            /** @description Absent where the groups are not known: then no row has readers */
+            readers_as_of?: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
         TopicSpec: {
             cluster?: string;
             config?: {
@@ -2061,6 +2631,20 @@ export interface components {
             partitions: number;
             topic: string;
         };
+        TraceAnswer: {
+            /** @description What each sink that is fed with the topic holds */
+            held: components["schemas"]["HeldRow"][];
+            /** @description Oldest first; the newest 200 that were found */
+            items: components["schemas"]["TraceVersion"][];
+            kind: string;
+            /** @description How much of each topic was looked at, newest first */
+            scans: components["schemas"]["TraceScan"][];
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
         TraceHop: {
             /** @description Seconds from the commit to the arrival */
             delay: components["schemas"]["Reading"];
@@ -2068,20 +2652,43 @@ export interface components {
             state: "arrived" | "waiting" | "unknown";
             to: string;
         };
+        TraceScan: {
+            cluster: string;
+            scan: components["schemas"]["Scan"];
+            topic: string;
+        };
         TraceVersion: {
+            /** @description The row after; of a record that is no change event the whole value, where it is JSON */
+            after?: unknown;
+            /** @description The row before, where the record says */
+            before?: unknown;
+            cluster: string;
             commit?: string;
             hops: components["schemas"]["TraceHop"][];
+            /** @description As text; base64 where it is not UTF-8 */
+            key: string;
             offset: string;
             op: string;
             /** Format: int32 */
             partition: number;
             position?: string;
+            time: string;
             topic: string;
+            /** @description The source's transaction */
+            tx?: string;
         };
         UnlockSpec: {
             acts?: string[] | null;
             /** Format: int64 */
             for_s: number;
+        };
+        Unread: {
+            offset: string;
+            /** Format: int32 */
+            partition: number;
+            /** @description The record's own, where it was read */
+            time?: string;
+            topic: string;
         };
         Version: {
             commit: string;
@@ -2237,6 +2844,35 @@ export interface operations {
             };
         };
     };
+    "audit-state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditState"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     "audit-verify": {
         parameters: {
             query?: never;
@@ -2283,7 +2919,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Proof"];
+                    "application/json": components["schemas"]["AuditProof"];
                 };
             };
             /** @description Error */
@@ -2764,6 +3400,39 @@ export interface operations {
             };
         };
     };
+    "filter-check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FilterSpec"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FilterCheck"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     freshness: {
         parameters: {
             query?: {
@@ -2783,6 +3452,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ListPath"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "freshness-history": {
+        parameters: {
+            query: {
+                /** @description As /freshness names it */
+                path: string;
+                days?: number;
+                slices?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreshHistory"];
                 };
             };
             /** @description Error */
@@ -2925,6 +3628,43 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["History"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "history-grid": {
+        parameters: {
+            query: {
+                metric?: "lag_seconds" | "lag_records";
+                cluster?: string;
+                group: string;
+                topic?: string;
+                from?: string;
+                to?: string;
+                columns?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Grid"];
                 };
             };
             /** @description Error */
@@ -3136,6 +3876,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["JobAnswer"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "replay-parked": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListParkedRecord"];
                 };
             };
             /** @description Error */
@@ -4030,6 +4801,37 @@ export interface operations {
             };
         };
     };
+    "topics-rows": {
+        parameters: {
+            query?: {
+                cluster?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TopicRows"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     "topics-list": {
         parameters: {
             query?: {
@@ -4127,14 +4929,163 @@ export interface operations {
             };
         };
     };
+    "topics-export": {
+        parameters: {
+            query?: {
+                cluster?: string;
+                /** @description oldest, newest, a time, a time ago such as -15m, or PARTITION:OFFSET */
+                from?: string;
+                /** @description P:O,P:O: from these offsets on, of these partitions alone; or ends: what comes from now on */
+                at?: string;
+                /** @description P:O,P:O: backwards, what lies before these offsets, of these partitions alone */
+                before?: string;
+                /** @description Only what lies before the first record of this time or later */
+                until?: string;
+                /** @description Only these: 0,3 */
+                partitions?: string;
+                /** @description CEL */
+                filter?: string;
+                /** @description The key as text, the value of a JSON key's only column, or an equal JSON key */
+                key?: string;
+                /** @description The key's exact bytes */
+                key_base64?: string;
+                /** @description With a key: read only the partition where producers put exactly this key */
+                one_partition?: boolean;
+                format?: "jsonl" | "csv" | "parquet";
+                /** @description Write no more */
+                max_records?: number;
+                /** @description CSV: fields of the decoded value, after.id,after.status, in place of key and value; a dot or comma in a name has a backslash before it */
+                columns?: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "topics-fields": {
+        parameters: {
+            query?: {
+                cluster?: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Fields"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "topics-previous": {
+        parameters: {
+            query: {
+                cluster?: string;
+                partition: number;
+                offset: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Previous"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     "topics-read": {
         parameters: {
             query?: {
                 cluster?: string;
+                /** @description oldest, newest, a time, a time ago such as -15m, or PARTITION:OFFSET */
                 from?: string;
-                limit?: number;
+                /** @description P:O,P:O: from these offsets on, of these partitions alone; or ends: what comes from now on */
+                at?: string;
+                /** @description P:O,P:O: backwards, what lies before these offsets, of these partitions alone */
+                before?: string;
+                /** @description Only what lies before the first record of this time or later */
+                until?: string;
+                /** @description Only these: 0,3 */
+                partitions?: string;
+                /** @description CEL */
                 filter?: string;
+                /** @description The key as text, the value of a JSON key's only column, or an equal JSON key */
                 key?: string;
+                /** @description The key's exact bytes */
+                key_base64?: string;
+                /** @description With a key: read only the partition where producers put exactly this key */
+                one_partition?: boolean;
+                /** @description Which of the window come first; newest with from=newest or before, else oldest */
+                order?: "newest" | "oldest";
+                limit?: number;
+                /** @description Look at no more; at most 2,000,000 */
+                max_records?: number;
+                /** @description Look at no more; at most 1 GiB */
+                max_bytes?: number;
+                /** @description Look no longer; 8 unless told */
+                max_seconds?: number;
+                /** @description Forwards: hold the answer this long until something is found */
+                wait_s?: number;
+                /** @description row: without base64 where there is text, long texts cut */
+                shape?: "whole" | "row";
             };
             header?: never;
             path: {
@@ -4167,7 +5118,11 @@ export interface operations {
     trace: {
         parameters: {
             query: {
-                table: string;
+                /** @description SCHEMA.TABLE that a source captures */
+                table?: string;
+                cluster?: string;
+                /** @description Instead of a table */
+                topic?: string;
                 key: string;
             };
             header?: never;
@@ -4182,7 +5137,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ListTraceVersion"];
+                    "application/json": components["schemas"]["TraceAnswer"];
                 };
             };
             /** @description Error */

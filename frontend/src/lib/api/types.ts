@@ -31,13 +31,40 @@ export type GroupPartition = Schemas['GroupPartition']
 export type Source = Schemas['Source']
 export type Sink = Schemas['Sink']
 export type Topic = Schemas['Topic']
+export type TopicRow = Schemas['TopicRow']
 export type Payload = Schemas['Payload']
 export type LogRecord = Schemas['Record']
 export type Records = Schemas['Records']
+export type Scan = Schemas['Scan']
+export type Previous = Schemas['Previous']
+export type Field = Schemas['Field']
+export type Fields = Schemas['Fields']
+export type FilterCheck = Schemas['FilterCheck']
 export type Cluster = Schemas['Cluster']
 export type DemoFault = Schemas['Fault']
+export type PlanSpec = Schemas['PlanSpec']
+export type Plan = Schemas['PlanAnswer']
+export type Evidence = Schemas['Evidence']
+export type Sample = Schemas['Sample']
+export type Job = Schemas['JobAnswer']
+export type JobShard = Schemas['JobShard']
+export type Counts = Schemas['Counts']
+export type ReplayItem = Schemas['ReplayItem']
+export type ParkedRecord = Schemas['ParkedRecord']
+export type AuditEntry = Schemas['AuditEntry']
+export type AuditProof = Schemas['AuditProof']
+export type AuditState = Schemas['AuditState']
+export type AuditReport = Schemas['AuditReport']
+export type FilterCheck = Schemas['FilterCheck']
+export type TraceAnswer = Schemas['TraceAnswer']
 export type Receipt = Schemas['Receipt']
 export type ApiErrorBody = Schemas['Error']
+
+/** A place of the page under a name. */
+export interface SavedView {
+  name: string
+  hash: string
+}
 
 export interface List<T> {
   items: T[]

@@ -1,114 +1,54 @@
-import type { Page } from '../page.svelte'
-import { type EdgeMode, edgeModes, type Range, ranges } from './route'
+import list from '../../../commands.json'
 
-/** Everything a key does, once: the keyboard, the map of keys and the status line read this list. */
+/** Something that a key, the palette or a menu does. The list is one for the page, the window's menus and the docs. */
 export interface Command {
-  /** Keys in the order they are pressed; several sequences may do the same. */
-  keys: string[][]
+  id: string
   words: string
-  group: 'On the map' | 'Look' | 'Page'
+  group: string
+  /** Keys in the order they are pressed; several sequences may do the same. Mod is ⌘ or Ctrl. */
+  keys: string[][]
+  /** The native menu that has it too. */
+  menu?: string
   /** In the status line too, in these words. */
   line?: string
-  /** Missing where the focused element itself does it. */
-  run?: (page: Page) => void
+  /** Whether the element that has the focus does it by itself. */
+  element?: boolean
 }
 
-export const commands: Command[] = [
-  { keys: [['Tab']], words: 'to the next lane', line: 'next lane', group: 'On the map' },
-  {
-    keys: [['←'], ['→']],
-    words: 'along the edges, against or with the stream',
-    line: 'along edges',
-    group: 'On the map',
-  },
-  { keys: [['↑'], ['↓']], words: 'within a lane', group: 'On the map' },
-  { keys: [['Enter']], words: 'open what has the focus', line: 'open', group: 'On the map' },
-  { keys: [['Esc']], words: 'close the sheet, then the filter', group: 'On the map' },
-  {
-    keys: [['/']],
-    words: 'filter by name; is:late, lane:topic',
-    line: 'filter',
-    group: 'Look',
-    run: () => document.getElementById('filter')?.focus(),
-  },
-  {
-    keys: [['t']],
-    words: 'as a table, and back',
-    line: 'table',
-    group: 'Look',
-    run: (p) => p.nav.go({ view: p.nav.route.view === 'table' ? 'map' : 'table' }),
-  },
-  {
-    keys: [['e']],
-    words: 'edges show: freshness, rate, lag',
-    group: 'Look',
-    run: (p) => p.nav.go({ edges: after(edgeModes, p.nav.route.edges, 1) as EdgeMode }),
-  },
-  {
-    keys: [['[']],
-    words: 'a shorter time range',
-    group: 'Look',
-    run: (p) => p.nav.go({ range: after(ranges, p.nav.route.range, -1, true) as Range }),
-  },
-  {
-    keys: [[']']],
-    words: 'a longer time range',
-    group: 'Look',
-    run: (p) => p.nav.go({ range: after(ranges, p.nav.route.range, 1, true) as Range }),
-  },
-  { keys: [['w']], words: 'open what the answer speaks of', group: 'Look', run: (p) => p.nav.go({ sel: p.worst() }) },
-  {
-    keys: [['g', 'm']],
-    words: 'go to the Map, as it opens',
-    group: 'Page',
-    run: (p) => p.nav.go({ sel: '', q: '', view: 'map', open: [] }),
-  },
-  {
-    keys: [['y']],
-    words: 'copy the command line for what is shown',
-    group: 'Page',
-    run: () => document.getElementById('copy-line')?.click(),
-  },
-  {
-    keys: [['d']],
-    words: 'light, dark, or as the system',
-    group: 'Page',
-    run: (p) => p.setTheme(p.theme === 'system' ? 'light' : p.theme === 'light' ? 'dark' : 'system'),
-  },
-  {
-    keys: [['?']],
-    words: 'this map of keys',
-    line: 'all keys',
-    group: 'Page',
-    run: (p) => {
-      p.keysOpen = true
-    },
-  },
-]
+export const commands: readonly Command[] = list
 
-function after(table: object, now: string, step: number, stop = false): string {
-  const keys = Object.keys(table)
-  const i = keys.indexOf(now) + step
-  return keys[stop ? Math.min(keys.length - 1, Math.max(0, i)) : (i + keys.length) % keys.length] ?? now
-}
+const mac = typeof navigator !== 'undefined' && /Mac|iPhone|iPad/.test(navigator.userAgent)
 
-/** Turns key presses into commands; a sequence must be finished within a second. */
+/** A key as it is written. */
+export const keyWord = (key: string): string =>
+  key
+    .replace('Mod+', mac ? '⌘' : 'Ctrl ')
+    .replace(/ k$/, ' K')
+    .replace('⌘k', '⌘K')
+
+/** Turns key presses into the ids of commands; a sequence must be finished within a second. */
 export class Keys {
   #pressed: string[] = []
   #last = 0
 
-  press(e: Pick<KeyboardEvent, 'key' | 'ctrlKey' | 'metaKey' | 'altKey' | 'target'>, now: number): Command | null {
-    if (e.ctrlKey || e.metaKey || e.altKey || e.key.length !== 1) return null
-    if (e.target instanceof HTMLElement && e.target.closest('input, textarea, select, [contenteditable]')) return null
+  /** active tells which commands there is something to do for now. */
+  press(
+    e: Pick<KeyboardEvent, 'key' | 'ctrlKey' | 'metaKey' | 'altKey' | 'target'>,
+    now: number,
+    active: (id: string) => boolean,
+  ): Command | null {
+    if (e.altKey || e.key.length !== 1) return null
+    const mod = e.ctrlKey || e.metaKey
+    if (!mod && e.target instanceof HTMLElement && e.target.closest('input, textarea, select, [contenteditable]')) return null
     if (now - this.#last > 1000) this.#pressed = []
     this.#last = now
-    this.#pressed.push(e.key)
-    const all = commands.filter((c) => c.run)
+    this.#pressed.push(mod ? `Mod+${e.key.toLowerCase()}` : e.key)
+    const all = commands.filter((c) => !c.element && active(c.id))
     const found = all.find((c) => c.keys.some((k) => same(k, this.#pressed)))
     if (found || !all.some((c) => c.keys.some((k) => begins(k, this.#pressed)))) {
       const again = !found && this.#pressed.length > 1
       this.#pressed = []
-      if (again) return this.press(e, now)
+      if (again) return this.press(e, now, active)
     }
     return found ?? null
   }

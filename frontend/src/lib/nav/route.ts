@@ -1,59 +1,62 @@
-// All that a person would share is in the hash: #/?sel=…&edges=…&range=…&q=…&view=…&open=…
+// All that a person would share is in the hash: #/topics/shop.public.orders/messages?from=oldest&range=6h
 
-export type EdgeMode = 'freshness' | 'rate' | 'lag'
-export type Range = '15m' | '1h' | '6h' | '24h'
-export type Shape = 'map' | 'table'
+export type Query = Readonly<Record<string, readonly string[]>>
 
 export interface Route {
-  /** A node's id, edge:ID, bundle:…, fold:… or path:TABLE>TOPIC>END; '' for nothing. */
-  sel: string
-  edges: EdgeMode
-  range: Range
-  q: string
-  view: Shape
-  /** Folds that are opened. */
-  open: string[]
+  /** Its segments, decoded: `['topics', 'shop.public.orders', 'messages']`; none is the Map. */
+  path: readonly string[]
+  query: Query
 }
 
-export const ranges: Record<Range, { ms: number; word: string; long: string }> = {
-  '15m': { ms: 900_000, word: '15 min', long: 'Last 15 min' },
-  '1h': { ms: 3_600_000, word: '1 h', long: 'Last hour' },
-  '6h': { ms: 21_600_000, word: '6 h', long: 'Last 6 h' },
-  '24h': { ms: 86_400_000, word: '24 h', long: 'Last 24 h' },
-}
+export const home: Route = { path: [], query: {} }
 
-export const edgeModes: Record<EdgeMode, string> = { freshness: 'Freshness', rate: 'Rate', lag: 'Lag in records' }
-
-export const home: Route = { sel: '', edges: 'freshness', range: '1h', q: '', view: 'map', open: [] }
-
-function pick<T extends string>(value: string | null, table: Record<T, unknown>, otherwise: T): T {
-  return value !== null && Object.hasOwn(table, value) ? (value as T) : otherwise
-}
+/** What a change of the query may hold: '', undefined and an empty list take a parameter away. */
+export type Change = Record<string, string | readonly string[] | undefined>
 
 export function parse(hash: string): Route {
+  if (!hash.startsWith('#/')) return home
   const at = hash.indexOf('?')
-  const p = new URLSearchParams(at < 0 ? '' : hash.slice(at + 1))
-  return {
-    sel: p.get('sel') ?? '',
-    edges: pick(p.get('edges'), edgeModes, home.edges),
-    range: pick(p.get('range'), ranges, home.range),
-    q: p.get('q') ?? '',
-    view: pick<Shape>(p.get('view'), { map: 1, table: 1 }, home.view),
-    open: p.getAll('open'),
+  const path = hash
+    .slice(2, at < 0 ? undefined : at)
+    .split('/')
+    .filter((s) => s !== '')
+    .map(decode)
+  const query: Record<string, string[]> = Object.create(null)
+  for (const [k, v] of new URLSearchParams(at < 0 ? '' : hash.slice(at + 1))) {
+    query[k] ??= []
+    query[k].push(v)
   }
+  return { path, query }
 }
 
-/** The hash of a route; what is as usual is left out, so that links stay short. */
 export function format(r: Route): string {
   const p = new URLSearchParams()
-  if (r.sel) p.set('sel', r.sel)
-  if (r.edges !== home.edges) p.set('edges', r.edges)
-  if (r.range !== home.range) p.set('range', r.range)
-  if (r.q) p.set('q', r.q)
-  if (r.view !== home.view) p.set('view', r.view)
-  for (const o of r.open) p.append('open', o)
+  for (const [k, all] of Object.entries(r.query)) for (const v of all) p.append(k, v)
   const text = p.toString()
-  return text ? `#/?${text}` : '#/'
+  return `#/${r.path.map(encodeURIComponent).join('/')}${text ? `?${text}` : ''}`
+}
+
+/** A query with a change made to it. */
+export function changed(query: Query, change: Change): Query {
+  const next: Record<string, readonly string[]> = { ...query }
+  for (const [k, v] of Object.entries(change)) {
+    if (v === undefined || v.length === 0) delete next[k]
+    else next[k] = typeof v === 'string' ? [v] : v
+  }
+  return next
+}
+
+/** One of the words of a table, or the usual one. */
+export function pick<T extends string>(value: string | undefined, table: Record<T, unknown>, otherwise: T): T {
+  return value !== undefined && Object.hasOwn(table, value) ? (value as T) : otherwise
+}
+
+function decode(s: string): string {
+  try {
+    return decodeURIComponent(s)
+  } catch {
+    return s
+  }
 }
 
 /** The one-time code of a login link, '' where the hash is none. */

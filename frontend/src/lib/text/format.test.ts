@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { Reading } from '../api/types'
-import { about, age, amount, best, bounds, bytes, clock, count, duration, exact, known, plural, short, utc } from './format'
+import { about, age, amount, best, bounds, bytes, clock, count, duration, exact, known, otherZone, plural, short } from './format'
 
 const at = '2026-07-14T12:21:38.000Z'
 const reading = (r: Partial<Reading>): Reading => ({ value: null, low: null, high: null, unit: 's', state: 'bounded', as_of: at, ...r })
@@ -107,7 +107,7 @@ describe('times', () => {
     expect(clock(new Date(2026, 6, 13, 14, 3, 7).getTime(), now)).toBe('2026-07-13 14:03:07')
     expect(clock('nonsense', now)).toBe('unknown time')
   })
-  test('UTC to the millisecond', () => expect(utc(at)).toBe('2026-07-14 12:21:38.000 UTC'))
+  test('UTC to the millisecond', () => expect(otherZone(at)).toBe('2026-07-14 12:21:38.000 UTC'))
   test('ages', () => {
     expect(age(420)).toBe('0.4 s')
     expect(age(12_300)).toBe('12 s')

@@ -1,4 +1,5 @@
 import type { Reading, Time } from '../api/types'
+import { zoneChoice } from './zone.svelte'
 
 // How numbers, durations and times are written: two units at most, the unit always, rounded here and exact on hover.
 
@@ -152,28 +153,34 @@ export function exact(r: Reading | null | undefined): string {
   return `${value}${certainty[r.state]}${range}${r.why ? ` (${r.why})` : ''}${at}`
 }
 
-const two = (n: number) => `${n}`.padStart(2, '0')
-
-/** Local time: `14:03:07`, with the date where it is not today. */
-export function clock(at: Time | number, now = Date.now(), seconds = true): string {
-  const d = new Date(at)
-  if (Number.isNaN(d.getTime())) return 'unknown time'
-  const time = `${two(d.getHours())}:${two(d.getMinutes())}${seconds ? `:${two(d.getSeconds())}` : ''}`
-  const today = new Date(now)
-  if (d.toDateString() === today.toDateString()) return time
-  return `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())} ${time}`
+function parts(d: Date, inUTC: boolean): [date: string, time: string] {
+  const iso = (inUTC ? d : new Date(d.getTime() - d.getTimezoneOffset() * 60_000)).toISOString()
+  return [iso.slice(0, 10), iso.slice(11, 23)]
 }
 
-/** The same moment in UTC to the millisecond, for a tip. */
-export function utc(at: Time | number): string {
+/** A time of the day, `14:03:07`, with the date where it is not today; local or UTC, as is chosen. */
+export function clock(at: Time | number, now = Date.now(), precision: 'min' | 's' | 'ms' = 's'): string {
+  const d = new Date(at)
+  if (Number.isNaN(d.getTime())) return 'unknown time'
+  const [date, whole] = parts(d, zoneChoice.utc)
+  const time = whole.slice(0, precision === 'min' ? 5 : precision === 's' ? 8 : 12)
+  return date === parts(new Date(now), zoneChoice.utc)[0] ? time : `${date} ${time}`
+}
+
+/** The same moment to the millisecond in the zone that is not chosen, for a tip: UTC beside local time. */
+export function otherZone(at: Time | number): string {
   const d = new Date(at)
   if (Number.isNaN(d.getTime())) return ''
-  return `${d.toISOString().replace('T', ' ').replace('Z', '')} UTC`
+  return `${parts(d, !zoneChoice.utc).join(' ')} ${zoneChoice.utc ? localZone(d) : 'UTC'}`
 }
 
 /** The zone's short name, said once a page. */
-export function zone(now = Date.now()): string {
-  const part = new Intl.DateTimeFormat('en-GB', { timeZoneName: 'short' }).formatToParts(now)
+export function zone(now: number = Date.now()): string {
+  return zoneChoice.utc ? 'UTC' : localZone(now)
+}
+
+function localZone(at: number | Date): string {
+  const part = new Intl.DateTimeFormat('en-GB', { timeZoneName: 'short' }).formatToParts(at)
   return part.find((p) => p.type === 'timeZoneName')?.value ?? 'UTC'
 }
 
