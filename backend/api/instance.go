@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -90,21 +89,5 @@ func aboutRoutes(api huma.API, i Instance) {
 	list(api, auth.Read, "/objectives", "objectives", "How fresh paths must be", "objectives", func(context.Context, *none) ([]Objective, error) {
 		return i.Objectives(), nil
 	})
-	download(api, auth.Operate, "/diagnostics", "diagnostics", "What a bug report needs, as a zip, without secrets and record contents", "application/zip", "freshet-diagnostics-", ".zip", i.Diagnostics)
-}
-
-// download is the route of a file that is written while it is made.
-func download(api huma.API, act auth.Act, path, id, summary, contentType, name, ext string, write func(context.Context, io.Writer) error) {
-	huma.Register(api, huma.Operation{
-		OperationID: id, Method: http.MethodGet, Path: "/api" + path, Summary: summary, Metadata: map[string]any{actKey: act},
-	}, func(context.Context, *none) (*huma.StreamResponse, error) {
-		return &huma.StreamResponse{Body: func(ctx huma.Context) {
-			ctx.SetHeader("Content-Type", contentType)
-			ctx.SetHeader("Content-Disposition", `attachment; filename="`+name+time.Now().UTC().Format("20060102T150405Z")+ext+`"`)
-			// A failure in the middle must not look like an end: the connection is broken off.
-			if err := write(ctx.Context(), ctx.BodyWriter()); err != nil {
-				panic(http.ErrAbortHandler)
-			}
-		}}, nil
-	})
+	file(api, auth.Operate, "/diagnostics", "diagnostics", "What a bug report needs, as a zip, without secrets and record contents", "application/zip", "freshet-diagnostics-", ".zip", i.Diagnostics)
 }

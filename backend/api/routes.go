@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"mime"
 	"net/http"
 	"strconv"
 	"time"
@@ -93,8 +94,11 @@ func routes(api huma.API, s Services, sessions *auth.Sessions) {
 	clusterRoutes(api, s.Clusters)
 	sourceRoutes(api, s.Sources)
 	sinkRoutes(api, s.Sinks)
-	logRoutes(api, s.Log)
+	topicRoutes(api, s.Log)
+	groupRoutes(api, s.Log)
+	recordRoutes(api, s.Records)
 	probeRoutes(api, s.Probes)
+	traceRoutes(api, s.Probes)
 	replayRoutes(api, s.Replay)
 	auditRoutes(api, s.Audit)
 	demoStateRoutes(api, s.Demo)
@@ -228,30 +232,7 @@ func sinkRoutes(api huma.API, s Sinks) {
 	})
 }
 
-func logRoutes(api huma.API, l Log) {
-	list(api, auth.Read, "/topics", "topics-list", "Topics", "topics.list", func(ctx context.Context, in *ClusterQuery) ([]Topic, error) {
-		return l.Topics(ctx, in.Cluster)
-	})
-	type TopicIn struct {
-		Named
-		ClusterQuery
-	}
-	item(api, "/topics/{name}", "topics-describe", "One topic", "topics.describe", func(ctx context.Context, in *TopicIn) (Topic, error) {
-		return l.Topic(ctx, in.Cluster, in.Name)
-	})
-	one(api, auth.Define, http.MethodPost, "/topics", "topics-create", "Create a topic", func(ctx context.Context, in *body[TopicSpec]) (Receipt, error) {
-		return l.CreateTopic(ctx, in.Body)
-	})
-	type recordsIn struct {
-		TopicIn
-		From   string `query:"from" default:"newest" maxLength:"100"`
-		Limit  int    `query:"limit" default:"20" minimum:"1" maximum:"10000"`
-		Filter string `query:"filter" maxLength:"10000"`
-		Key    string `query:"key" maxLength:"10000"`
-	}
-	one(api, auth.Records, http.MethodGet, "/topics/{name}/records", "topics-read", "Records, and how much was looked at for them", func(ctx context.Context, in *recordsIn) (Records, error) {
-		return l.Records(ctx, RecordQuery{Cluster: in.Cluster, Topic: in.Name, From: in.From, Limit: in.Limit, Filter: in.Filter, Key: in.Key})
-	})
+func groupRoutes(api huma.API, l Log) {
 	list(api, auth.Read, "/groups", "groups-list", "Consumer groups", "groups.list", func(ctx context.Context, in *ClusterQuery) ([]Group, error) {
 		return l.Groups(ctx, in.Cluster)
 	})
@@ -306,13 +287,6 @@ func probeRoutes(api huma.API, p Probes) {
 			points = []Point{}
 		}
 		return History{head("history"), points}, err
-	})
-	type traceIn struct {
-		Table string `query:"table" required:"true" maxLength:"300"`
-		Key   string `query:"key" required:"true" maxLength:"10000"`
-	}
-	list(api, auth.Records, "/trace", "trace", "Every change of one row and how far it got", "trace", func(ctx context.Context, in *traceIn) ([]TraceVersion, error) {
-		return p.Trace(ctx, in.Table, in.Key)
 	})
 }
 
@@ -394,7 +368,28 @@ func auditRoutes(api huma.API, a Audit) {
 	one(api, auth.Read, http.MethodPost, "/audit/verify", "audit-verify", "Verify the history", func(ctx context.Context, _ *none) (AuditReport, error) {
 		return a.Verify(ctx)
 	})
-	download(api, auth.Read, "/audit/export", "audit-export", "The whole history, verifiable by itself", "application/x-ndjson", "freshet-audit-", ".jsonl", a.Export)
+	file(api, auth.Read, "/audit/export", "audit-export", "The whole history, verifiable by itself", "application/x-ndjson", "freshet-audit-", ".jsonl", a.Export)
+}
+
+// file is the route of a file whose name says when it was made.
+func file(api huma.API, act auth.Act, path, id, summary, contentType, name, ext string, write func(context.Context, io.Writer) error) {
+	huma.Register(api, huma.Operation{
+		OperationID: id, Method: http.MethodGet, Path: "/api" + path, Summary: summary, Metadata: map[string]any{actKey: act},
+	}, func(context.Context, *none) (*huma.StreamResponse, error) {
+		return download(name+time.Now().UTC().Format("20060102T150405Z")+ext, contentType, write), nil
+	})
+}
+
+// download answers with a file while it is written.
+func download(name, kind string, write func(context.Context, io.Writer) error) *huma.StreamResponse {
+	return &huma.StreamResponse{Body: func(ctx huma.Context) {
+		ctx.SetHeader("Content-Type", kind)
+		ctx.SetHeader("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": name}))
+		// A failure in the middle must not look like an end: the connection is broken off.
+		if err := write(ctx.Context(), ctx.BodyWriter()); err != nil {
+			panic(http.ErrAbortHandler)
+		}
+	}}
 }
 
 func demoRoutes(api huma.API, d DemoWorld) {
@@ -435,6 +430,6 @@ func WriteOpenAPI(w io.Writer) error {
 func undone() Services {
 	return Services{
 		Instance: struct{ Instance }{}, Feed: struct{ Feed }{}, Clusters: struct{ Clusters }{}, Sources: struct{ Sources }{}, Sinks: struct{ Sinks }{},
-		Log: struct{ Log }{}, Probes: struct{ Probes }{}, Replay: struct{ Replay }{}, Audit: struct{ Audit }{}, Demo: struct{ Demo }{}, Views: struct{ Views }{},
+		Log: struct{ Log }{}, Records: struct{ RecordReader }{}, Probes: struct{ Probes }{}, Replay: struct{ Replay }{}, Audit: struct{ Audit }{}, Demo: struct{ Demo }{}, Views: struct{ Views }{},
 	}
 }

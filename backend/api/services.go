@@ -15,6 +15,7 @@ type Services struct {
 	Sources  Sources
 	Sinks    Sinks
 	Log      Log
+	Records  RecordReader
 	Probes   Probes
 	Replay   Replay
 	Audit    Audit
@@ -67,21 +68,12 @@ type Sinks interface {
 	Reached(ctx context.Context, name, mark string) (bool, error)
 }
 
-// RecordQuery says which records to read.
-type RecordQuery struct {
-	Cluster, Topic string
-	From           string // oldest, newest, a time, PARTITION:OFFSET
-	Limit          int
-	Filter         string // CEL
-	Key            string
-}
-
 // Log looks into clusters.
 type Log interface {
 	Topics(ctx context.Context, cluster string) ([]Topic, error)
 	Topic(ctx context.Context, cluster, name string) (Topic, error)
 	CreateTopic(ctx context.Context, spec TopicSpec) (Receipt, error)
-	Records(ctx context.Context, q RecordQuery) (Records, error)
+	TopicRows(ctx context.Context, cluster string) (TopicRows, error)
 	Groups(ctx context.Context, cluster string) ([]Group, error)
 	Group(ctx context.Context, cluster, name string) (Group, error)
 	ResetGroup(ctx context.Context, cluster, name string, spec ResetSpec) (ResetAnswer, error)
@@ -125,7 +117,7 @@ type Probes interface {
 	Map(ctx context.Context) Map
 	Freshness(ctx context.Context, name, cluster string) ([]Path, error)
 	History(ctx context.Context, q HistoryQuery) ([]Point, error)
-	Trace(ctx context.Context, table, key string) ([]TraceVersion, error)
+	Trace(ctx context.Context, q TraceQuery) (TraceAnswer, error)
 }
 
 // Replay plans and runs.
