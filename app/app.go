@@ -149,6 +149,9 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 			return a, err
 		}
 	}
+	if err := a.keepSessions(ctx); err != nil {
+		return a, err
+	}
 	if err := a.recallEvents(ctx); err != nil {
 		return a, err
 	}
