@@ -1,3 +1,4 @@
+import Spline from '@lucide/svelte/icons/spline'
 import Waypoints from '@lucide/svelte/icons/waypoints'
 import type { Component } from 'svelte'
 import MapView from '../../components/views/MapView.svelte'
@@ -17,7 +18,10 @@ export interface Screen {
 
 const map = Promise.resolve({ default: MapView })
 
-export const screens: readonly Screen[] = [{ id: 'map', title: 'Map', group: 'Watch', icon: Waypoints, view: () => map }]
+export const screens: readonly Screen[] = [
+  { id: 'map', title: 'Map', group: 'Watch', icon: Waypoints, view: () => map },
+  { id: 'trace', title: 'Trace', group: 'Look', icon: Spline, view: () => import('../../components/views/TraceView.svelte') },
+]
 
 export const pathTo = (s: Pick<Screen, 'id'>): readonly string[] => (s.id === 'map' ? [] : [s.id])
 

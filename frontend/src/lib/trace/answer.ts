@@ -14,7 +14,11 @@ export function traceWords(row: string, t: Trace, rows: readonly HopRow[]): Trac
   const newest = t.versions.at(-1)
   if (!newest) {
     const all = t.scans.every((s) => s.scan.stopped_because === 'end')
-    return { state: 'unknown', first: `No change of ${row} was found`, rest: all ? 'in all that the log holds.' : 'in what was looked at, which is not all.' }
+    return {
+      state: 'unknown',
+      first: `No change of ${row} was found`,
+      rest: all ? 'in all that the log holds.' : 'in what was looked at, which is not all.',
+    }
   }
   const ends = rows.filter((r) => r.kind === 'group' || r.kind === 'sink')
   const verdicts = new Map(t.held.map((h): [string, Verdict] => [`sink:${h.sink}`, verdictOf(h, t.versions)]))
@@ -31,7 +35,8 @@ export function traceWords(row: string, t: Trace, rows: readonly HopRow[]): Trac
     const v = verdicts.get(r.id)
     if (v) said.push(`${r.name} ${holdsWord(v, newest, t, r)}`)
   }
-  if (waiting.length && (reached.length || wrong.length)) said.push(`${names(waiting)} ${waiting.length === 1 ? 'has' : 'have'} not got it yet`)
+  if (waiting.length && (reached.length || wrong.length))
+    said.push(`${names(waiting)} ${waiting.length === 1 ? 'has' : 'have'} not got it yet`)
   if (unknown.length) said.push(`of ${names(unknown)} it is unknown`)
   const late = wrong.length > 0 || waiting.some((r) => r.late)
   const state: State = late ? 'late' : waiting.length ? 'at_risk' : unknown.length ? 'unknown' : ends.length ? 'on_time' : 'idle'

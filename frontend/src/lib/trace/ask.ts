@@ -1,4 +1,4 @@
-import { segment, query } from '../api/client'
+import { query } from '../api/client'
 import type { MapData, Source } from '../api/types'
 import { clusterOf } from '../history'
 import { Num, Obj, readJson } from '../json/json'
@@ -67,7 +67,15 @@ export function keyColumns(key: string): [name: string, value: string][] {
     let k = readJson(key)
     if (k instanceof Obj && k.get('payload') instanceof Obj && k.get('schema') !== undefined) k = k.get('payload') ?? k
     if (!(k instanceof Obj)) return []
-    return k.members.flatMap(([name, v]): [string, string][] => (v instanceof Num ? [[name, v.text]] : typeof v === 'string' ? [[name, `'${v.replaceAll("'", "''")}'`]] : typeof v === 'boolean' ? [[name, `${v}`]] : []))
+    return k.members.flatMap(([name, v]): [string, string][] =>
+      v instanceof Num
+        ? [[name, v.text]]
+        : typeof v === 'string'
+          ? [[name, `'${v.replaceAll("'", "''")}'`]]
+          : typeof v === 'boolean'
+            ? [[name, `${v}`]]
+            : [],
+    )
   } catch {
     return []
   }
@@ -85,7 +93,9 @@ const identifier = (name: string): string => (/^[a-z_][a-z0-9_]*$/.test(name) ? 
 function select(table: string, key: string): string {
   const columns = keyColumns(key)
   if (!columns.length) return ''
-  const [schema = '', name = ''] = table.includes('.') ? [table.slice(0, table.indexOf('.')), table.slice(table.indexOf('.') + 1)] : ['', table]
+  const [schema = '', name = ''] = table.includes('.')
+    ? [table.slice(0, table.indexOf('.')), table.slice(table.indexOf('.') + 1)]
+    : ['', table]
   const from = [schema, name].filter(Boolean).map(identifier).join('.')
   return `SELECT * FROM ${from} WHERE ${columns.map(([n, v]) => `${identifier(n)} = ${v}`).join(' AND ')};`
 }
@@ -94,8 +104,11 @@ function select(table: string, key: string): string {
 export function copyTrace(q: Asked, log: Log | undefined, newest: Version | undefined, held: readonly Held[], at: Place): CopyLine[] {
   const lines: CopyLine[] = []
   if (q.table) lines.push({ as: 'Freshet', text: `freshet trace ${shellWord(q.table)} ${shellWord(q.key)}` })
-  else if (log) lines.push({ as: 'Freshet', text: `freshet topics get ${shellWord(log.topic)} ${shellWord(q.key)}` })
-  lines.push({ as: 'curl', text: `curl -sH "Authorization: Bearer $FRESHET_TOKEN" ${shellWord(`${at.origin}/api/trace${query({ table: q.table, topic: q.topic, cluster: q.cluster, key: q.key })}`)}` })
+  else if (log) lines.push({ as: 'Freshet', text: `freshet topics read ${shellWord(log.topic)} --key ${shellWord(q.key)}` })
+  lines.push({
+    as: 'curl',
+    text: `curl -sH "Authorization: Bearer $FRESHET_TOKEN" ${shellWord(`${at.origin}/api/trace${query({ table: q.table, topic: q.topic, cluster: q.cluster, key: q.key })}`)}`,
+  })
   const key = newest?.key ?? q.key
   const own = q.table ? select(q.table, key) : ''
   if (own) lines.push({ as: 'SQL', text: own })
@@ -109,4 +122,5 @@ export function copyTrace(q: Asked, log: Log | undefined, newest: Version | unde
 /** The API's question. */
 export const traceQuery = (q: Asked) => ({ table: q.table, topic: q.table ? undefined : q.topic, cluster: q.cluster, key: q.key })
 
-export const topicRoute = (l: Log): string => `/topics/${segment(l.topic)}`
+/** A link that plans a replay, into one sink. */
+export const sinkHere = (link: string, sink: string): string => `${link}&${new URLSearchParams({ to: sink })}`

@@ -45,7 +45,13 @@ function laneOf(id: string, name: string, versions: readonly Version[], now: num
     const from = Math.min(now, at)
     const last = lane.bands.at(-1)
     if (last) last.to = Math.max(last.from, from)
-    lane.bands.push({ version: v, from, to: now, maybe: a?.loose ? Math.min(from, start + a.low * 1000) : from, state: deletes(v) ? 'gone' : 'held' })
+    lane.bands.push({
+      version: v,
+      from,
+      to: now,
+      maybe: a?.loose ? Math.min(from, start + a.low * 1000) : from,
+      state: deletes(v) ? 'gone' : 'held',
+    })
   }
   for (const u of lane.unknown) u.to = Math.min(now, ...lane.bands.filter((b) => b.maybe > u.from).map((b) => b.maybe))
   const last = lane.bands.at(-1)

@@ -41,7 +41,12 @@ export function fieldRows(shown: readonly Version[], before: Version | undefined
         last = value
         return { value, how }
       })
-      return { name, versions, held: held.map((h) => heldCell(h, name)), changed: versions.some((c) => c.how === 'changed' || c.how === 'added' || c.how === 'removed') }
+      return {
+        name,
+        versions,
+        held: held.map((h) => heldCell(h, name)),
+        changed: versions.some((c) => c.how === 'changed' || c.how === 'added' || c.how === 'removed'),
+      }
     })
     .sort((a, b) => rank(a) - rank(b))
 }
@@ -82,6 +87,16 @@ export function same(a: Json, b: Json): boolean {
 
 /** A value as a cell shows it: a text without its quotes, unless it would be taken for something else. */
 export function cellText(v: Json): string {
-  if (typeof v === 'string') return v === '' || /^\s|\s$|^(?:null|true|false)$|^["[{]|^-?\d+(?:\.\d+)?(?:e[+-]?\d+)?$/i.test(v) ? JSON.stringify(v) : v
+  if (typeof v === 'string')
+    return v === '' || /^\s|\s$|^(?:null|true|false)$|^["[{]|^-?\d+(?:\.\d+)?(?:e[+-]?\d+)?$/i.test(v) ? JSON.stringify(v) : v
   return v instanceof Num ? v.text : writeJson(v)
+}
+
+/** What a sink held at a moment by its position: a version's row, against what was committed by then. */
+export function heldThen(h: Held, version: Version | undefined, committed: Version | undefined): Held {
+  const row = version?.after
+  const names = [...new Set([...namesOf(row), ...namesOf(committed?.after)])]
+  const differs =
+    version === committed ? [] : names.filter((n) => writeJson(field(row, n) ?? null) !== writeJson(field(committed?.after, n) ?? null))
+  return { ...h, state: row === undefined ? 'absent' : 'held', row, differs: row === undefined ? [] : differs, missing: [] }
 }

@@ -44,7 +44,14 @@ export function arrivalOf(state: string, r: Reading, now: number): Arrival {
   const low = Math.max(0, r.low ?? value) + since
   const high = r.high === null ? null : r.high + since
   const width = (high ?? low) - low
-  return { state, seconds: Math.max(0, value) + since, low, high, loose: state === 'arrived' && width > Math.max(1, value * looseShare), why: r.why ?? '' }
+  return {
+    state,
+    seconds: Math.max(0, value) + since,
+    low,
+    high,
+    loose: state === 'arrived' && width > Math.max(1, value * looseShare),
+    why: r.why ?? '',
+  }
 }
 
 /** The rows from the commit to everyone who uses the change, each below what it waits for. */
@@ -53,7 +60,17 @@ export function hopRows(v: Version, paths: readonly MapPath[], now: number): Hop
   const none = { objective: null, late: false }
   const done: Arrival = { state: 'arrived', seconds: 0, low: 0, high: 0, loose: false, why: '' }
   const rows: HopRow[] = []
-  if (v.commit) rows.push({ id: 'commit', kind: 'commit', name: 'Commit', does: captured ? 'in the database' : 'as the record says', from: 0, took: '', ...done, ...none })
+  if (v.commit)
+    rows.push({
+      id: 'commit',
+      kind: 'commit',
+      name: 'Commit',
+      does: captured ? 'in the database' : 'as the record says',
+      from: 0,
+      took: '',
+      ...done,
+      ...none,
+    })
   let before: Arrival = done
   let topic: Arrival = done
   for (const h of v.hops) {
@@ -103,7 +120,8 @@ function doesWord(kind: HopRow['kind'], state: Arrival['state']): string {
 function tookWord(a: Arrival, after: Arrival): string {
   if (a.state === 'unknown') return 'unknown'
   if (a.seconds === null) return a.state === 'waiting' ? 'still waiting' : 'arrived, unknown when'
-  if (a.loose) return a.high === null ? `at least ${duration(a.low)}` : `at most ${duration(Math.max(0, a.high - (after.loose ? 0 : after.low)))}`
+  if (a.loose)
+    return a.high === null ? `at least ${duration(a.low)}` : `at most ${duration(Math.max(0, a.high - (after.loose ? 0 : after.low)))}`
   return duration(Math.max(0, a.seconds - (after.loose ? 0 : (after.seconds ?? 0))))
 }
 
@@ -163,15 +181,36 @@ export function verdictOf(h: Held, versions: readonly Version[]): Verdict {
   if (h.state === 'absent') {
     if (deletes(newest) && !late) return { state: 'gone', words: 'holds no such row, as it should', wrong: false, version }
     if (late) return { state: 'absent', words: `holds no such row yet: ${waits(behind)}${why}`, wrong: !deletes(newest), version }
-    return { state: 'absent', words: `holds no such row${behind === 0 ? ', though it applied the newest version' : ''}${why}`, wrong: true, version }
+    return {
+      state: 'absent',
+      words: `holds no such row${behind === 0 ? ', though it applied the newest version' : ''}${why}`,
+      wrong: true,
+      version,
+    }
   }
   if (deletes(newest)) {
-    return { state: 'left', words: late ? 'still holds the row: its deletion waits' : 'still holds the row, which was deleted', wrong: true, version }
+    return {
+      state: 'left',
+      words: late ? 'still holds the row: its deletion waits' : 'still holds the row, which was deleted',
+      wrong: true,
+      version,
+    }
   }
   const fields = h.differs ?? []
   if (!fields.length) return { state: 'same', words: 'holds what the newest version says', wrong: false, version: newest }
-  if (late) return { state: 'stale', words: `holds ${version ? `version ${version.n}` : 'an older version'}: ${waits(behind)}`, wrong: true, version }
-  return { state: 'differs', words: behind === 0 ? 'applied the newest version, and holds other values' : 'holds other values', wrong: true, version }
+  if (late)
+    return {
+      state: 'stale',
+      words: `holds ${version ? `version ${version.n}` : 'an older version'}: ${waits(behind)}`,
+      wrong: true,
+      version,
+    }
+  return {
+    state: 'differs',
+    words: behind === 0 ? 'applied the newest version, and holds other values' : 'holds other values',
+    wrong: true,
+    version,
+  }
 }
 
 const waits = (n: number): string => (n === 1 ? 'the newest version waits' : `the newest ${n} versions wait`)
