@@ -21,6 +21,7 @@ type Services struct {
 	Audit    Audit
 	Demo     Demo
 	Views    Views
+	Trials   Trials
 }
 
 // Feed is what changed, held until there is something.
