@@ -132,14 +132,6 @@ type UnlockSpec struct {
 	Acts       []string `json:"acts,omitempty"`
 }
 
-// Stage is one stage of a connection test.
-type Stage struct {
-	Stage  string `json:"stage"`
-	OK     bool   `json:"ok"`
-	Detail string `json:"detail"`
-	Next   string `json:"next,omitempty"`
-}
-
 // SourceSpec asks for a capture.
 type SourceSpec struct {
 	Name       string   `json:"name" minLength:"1" maxLength:"40"`
