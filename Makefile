@@ -65,6 +65,7 @@ fmt: $(MODULES) ## formats Go and the page
 generate: $(MODULES) ## everything that is made from the code: API description, its types, references, the list of dependencies
 	$(GO) generate ./...
 	cd frontend && npm run --silent generate
+	node build/reference.mjs
 	node build/dependencies.mjs
 
 proof: ## what takes longer than CI may; its log goes to docs/proofs

@@ -132,6 +132,9 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 	if err := markKind(o.DataDir, o.Demo != nil); err != nil {
 		return a, err
 	}
+	if err := a.keepSessions(ctx); err != nil {
+		return a, err
+	}
 	if err := a.recallEvents(ctx); err != nil {
 		return a, err
 	}
