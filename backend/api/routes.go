@@ -99,6 +99,7 @@ func routes(api huma.API, s Services, sessions *auth.Sessions) {
 	groupRoutes(api, s.Log)
 	recordRoutes(api, s.Records)
 	probeRoutes(api, s.Probes)
+	pastRoutes(api, s.Probes)
 	traceRoutes(api, s.Probes)
 	replayRoutes(api, s.Replay)
 	auditRoutes(api, s.Audit)

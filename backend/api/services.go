@@ -80,30 +80,6 @@ type Log interface {
 	ResetGroup(ctx context.Context, cluster, name string, spec ResetSpec) (ResetAnswer, error)
 }
 
-// ResetSpec moves a group's committed offsets.
-type ResetSpec struct {
-	Topic string `json:"topic"`
-	To    string `json:"to" doc:"earliest, latest, a time, or PARTITION:OFFSET"`
-	Apply bool   `json:"apply" doc:"false only shows what would change"`
-}
-
-// ResetAnswer is what a reset changes.
-type ResetAnswer struct {
-	Head
-	Group   string        `json:"group"`
-	Applied bool          `json:"applied"`
-	Items   []ResetChange `json:"items" nullable:"false"`
-	Audit   AuditPoint    `json:"audit"`
-}
-
-// ResetChange is one partition's move.
-type ResetChange struct {
-	Topic     string `json:"topic"`
-	Partition int32  `json:"partition"`
-	From      string `json:"from,omitempty"`
-	To        string `json:"to"`
-}
-
 // HistoryQuery names a series and a time range.
 type HistoryQuery struct {
 	Metric, Cluster, Source, Topic, Group, Sink, Hop string
@@ -119,6 +95,8 @@ type Probes interface {
 	Freshness(ctx context.Context, name, cluster string) ([]Path, error)
 	History(ctx context.Context, q HistoryQuery) ([]Point, error)
 	Trace(ctx context.Context, q TraceQuery) (TraceAnswer, error)
+	Grid(ctx context.Context, q GridQuery) (Grid, error)
+	FreshHistory(ctx context.Context, path string, days, slices int) (FreshHistory, error)
 }
 
 // Replay plans and runs.
