@@ -366,6 +366,7 @@ function world(o: Options): World {
           rate: rate(t.name),
           bytes: exact(812_646_400, 'B', now),
           config: { 'cleanup.policy': 'delete' },
+          readers: { count: 0 },
           partitions: [{ partition: 0, leader: 0, start: '0', end: '4018112' }],
         } satisfies Topic,
       ]),
