@@ -16,6 +16,7 @@ async function open(hash: string, look: Look = {}, before?: (m: Mock) => void): 
   mock = await new Mock('late').start()
   before?.(mock)
   ctx = await context({ motion: 'reduce', ...look })
+  ctx.setDefaultTimeout(30_000)
   const page = await ctx.newPage()
   wrong = troubles(page, mock.url)
   await page.goto(mock.link)

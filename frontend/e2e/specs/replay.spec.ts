@@ -179,6 +179,7 @@ describe('states that cannot be had at will', () => {
     mock = await new Mock(scenario).start()
     before?.(mock)
     ctx = await context({ motion: 'reduce', ...look })
+  ctx.setDefaultTimeout(30_000)
     const page = await ctx.newPage()
     wrong = troubles(page, mock.url)
     await page.goto(mock.link)
