@@ -1,3 +1,5 @@
+import Gauge from '@lucide/svelte/icons/gauge'
+import Network from '@lucide/svelte/icons/network'
 import Waypoints from '@lucide/svelte/icons/waypoints'
 import type { Component } from 'svelte'
 import MapView from '../../components/views/MapView.svelte'
@@ -17,7 +19,17 @@ export interface Screen {
 
 const map = Promise.resolve({ default: MapView })
 
-export const screens: readonly Screen[] = [{ id: 'map', title: 'Map', group: 'Watch', icon: Waypoints, view: () => map }]
+export const screens: readonly Screen[] = [
+  { id: 'map', title: 'Map', group: 'Watch', icon: Waypoints, view: () => map },
+  { id: 'freshness', title: 'Freshness', group: 'Watch', icon: Gauge, view: () => import('../../components/views/FreshnessView.svelte') },
+  {
+    id: 'groups',
+    title: 'Groups',
+    group: 'Look',
+    icon: Network,
+    view: (rest) => (rest.length ? import('../../components/views/GroupView.svelte') : import('../../components/views/GroupsView.svelte')),
+  },
+]
 
 export const pathTo = (s: Pick<Screen, 'id'>): readonly string[] => (s.id === 'map' ? [] : [s.id])
 
