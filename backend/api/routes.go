@@ -88,16 +88,19 @@ func item[I, T any](api huma.API, path, id, summary, kind string, f func(context
 
 func routes(api huma.API, s Services, sessions *auth.Sessions) {
 	instanceRoutes(api, s, sessions)
+	aboutRoutes(api, s.Instance)
+	viewRoutes(api, s.Views)
+	trialRoutes(api, s.Trials)
 	clusterRoutes(api, s.Clusters)
 	sourceRoutes(api, s.Sources)
 	sinkRoutes(api, s.Sinks)
 	logRoutes(api, s.Log)
 	probeRoutes(api, s.Probes)
+	pastRoutes(api, s.Probes)
 	replayRoutes(api, s.Replay)
 	auditRoutes(api, s.Audit)
-	if s.Demo != nil {
-		demoRoutes(api, s.Demo)
-	}
+	demoStateRoutes(api, s.Demo)
+	demoRoutes(api, s.Demo)
 }
 
 func instanceRoutes(api huma.API, s Services, sessions *auth.Sessions) {
@@ -393,23 +396,11 @@ func auditRoutes(api huma.API, a Audit) {
 	one(api, auth.Read, http.MethodPost, "/audit/verify", "audit-verify", "Verify the history", func(ctx context.Context, _ *none) (AuditReport, error) {
 		return a.Verify(ctx)
 	})
-	huma.Register(api, huma.Operation{
-		OperationID: "audit-export", Method: http.MethodGet, Path: "/api/audit/export", Summary: "The whole history, verifiable by itself",
-		Metadata: map[string]any{actKey: auth.Read},
-	}, func(context.Context, *none) (*huma.StreamResponse, error) {
-		return &huma.StreamResponse{Body: func(ctx huma.Context) {
-			ctx.SetHeader("Content-Type", "application/x-ndjson")
-			ctx.SetHeader("Content-Disposition", `attachment; filename="freshet-audit-`+time.Now().UTC().Format("20060102T150405Z")+`.jsonl"`)
-			// A failure in the middle must not look like an end: the connection is broken off.
-			if err := a.Export(ctx.Context(), ctx.BodyWriter()); err != nil {
-				panic(http.ErrAbortHandler)
-			}
-		}}, nil
-	})
+	download(api, auth.Read, "/audit/export", "audit-export", "The whole history, verifiable by itself", "application/x-ndjson", "freshet-audit-", ".jsonl", a.Export)
 }
 
-func demoRoutes(api huma.API, d Demo) {
-	list(api, auth.Read, "/demo/faults", "demo-faults", "Faults of the demo", "demo.faults", func(ctx context.Context, _ *none) ([]Fault, error) { return d.Faults(ctx), nil })
+func demoRoutes(api huma.API, d DemoWorld) {
+	list(api, auth.Read, "/demo/faults", "demo-faults", "Faults of the demo", "demo.faults", func(ctx context.Context, _ *none) ([]Fault, error) { return d.Faults(ctx) })
 	type forIn struct {
 		Named
 		Body struct {
@@ -442,10 +433,10 @@ func WriteOpenAPI(w io.Writer) error {
 	return err
 }
 
-// undone are rooms of which only the routes matter: the demo's too.
+// undone are rooms of which only the routes matter.
 func undone() Services {
 	return Services{
 		Instance: struct{ Instance }{}, Feed: struct{ Feed }{}, Clusters: struct{ Clusters }{}, Sources: struct{ Sources }{}, Sinks: struct{ Sinks }{},
-		Log: struct{ Log }{}, Probes: struct{ Probes }{}, Replay: struct{ Replay }{}, Audit: struct{ Audit }{}, Demo: struct{ Demo }{},
+		Log: struct{ Log }{}, Probes: struct{ Probes }{}, Replay: struct{ Replay }{}, Audit: struct{ Audit }{}, Demo: struct{ Demo }{}, Views: struct{ Views }{}, Trials: struct{ Trials }{},
 	}
 }

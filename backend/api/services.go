@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Services are the rooms behind the routes. Demo is nil where no demo runs.
+// Services are the rooms behind the routes.
 type Services struct {
 	Instance Instance
 	Feed     Feed
@@ -19,12 +19,8 @@ type Services struct {
 	Replay   Replay
 	Audit    Audit
 	Demo     Demo
-}
-
-// Instance tells of the program itself.
-type Instance interface {
-	Status(ctx context.Context) []Part
-	Version() Version
+	Views    Views
+	Trials   Trials
 }
 
 // Feed is what changed, held until there is something.
@@ -92,30 +88,6 @@ type Log interface {
 	ResetGroup(ctx context.Context, cluster, name string, spec ResetSpec) (ResetAnswer, error)
 }
 
-// ResetSpec moves a group's committed offsets.
-type ResetSpec struct {
-	Topic string `json:"topic"`
-	To    string `json:"to" doc:"earliest, latest, a time, or PARTITION:OFFSET"`
-	Apply bool   `json:"apply" doc:"false only shows what would change"`
-}
-
-// ResetAnswer is what a reset changes.
-type ResetAnswer struct {
-	Head
-	Group   string        `json:"group"`
-	Applied bool          `json:"applied"`
-	Items   []ResetChange `json:"items" nullable:"false"`
-	Audit   AuditPoint    `json:"audit"`
-}
-
-// ResetChange is one partition's move.
-type ResetChange struct {
-	Topic     string `json:"topic"`
-	Partition int32  `json:"partition"`
-	From      string `json:"from,omitempty"`
-	To        string `json:"to"`
-}
-
 // HistoryQuery names a series and a time range.
 type HistoryQuery struct {
 	Metric, Cluster, Source, Topic, Group, Sink, Hop string
@@ -131,6 +103,8 @@ type Probes interface {
 	Freshness(ctx context.Context, name, cluster string) ([]Path, error)
 	History(ctx context.Context, q HistoryQuery) ([]Point, error)
 	Trace(ctx context.Context, table, key string) ([]TraceVersion, error)
+	Grid(ctx context.Context, q GridQuery) (Grid, error)
+	FreshHistory(ctx context.Context, path string, days, slices int) (FreshHistory, error)
 }
 
 // Replay plans and runs.
@@ -162,9 +136,9 @@ type Audit interface {
 	Export(ctx context.Context, w io.Writer) error
 }
 
-// Demo is the demo world.
-type Demo interface {
-	Faults(ctx context.Context) []Fault
+// DemoWorld is the demo world while it runs.
+type DemoWorld interface {
+	Faults(ctx context.Context) ([]Fault, error)
 	StartFault(ctx context.Context, name string, d time.Duration) (Receipt, error)
 	StopFault(ctx context.Context, name string) (Receipt, error)
 	Load(ctx context.Context, act string, rate float64) (Receipt, error)

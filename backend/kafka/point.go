@@ -47,6 +47,27 @@ func ParsePoint(s string) (Point, error) {
 		"write oldest, newest, a time such as 2026-11-25T04:00:00Z or -15m, or PARTITION:OFFSET such as 0:1200", "%q is no place", s)
 }
 
+// ParseOffsets reads a list of PARTITION:OFFSET.
+func ParseOffsets(list []string) (Point, error) {
+	at := Point{Offsets: make(map[int32]int64, len(list))}
+	for _, s := range list {
+		one, err := ParsePoint(s)
+		if err == nil && len(one.Offsets) == 0 {
+			err = fault.New(fault.Invalid, "read offsets", "give each as PARTITION:OFFSET", "%q is none", s)
+		}
+		if err != nil {
+			return Point{}, err
+		}
+		for p, o := range one.Offsets {
+			if _, twice := at.Offsets[p]; twice {
+				return Point{}, fault.New(fault.Invalid, "read offsets", "name each partition once", "partition %d is named twice", p)
+			}
+			at.Offsets[p] = o
+		}
+	}
+	return at, nil
+}
+
 // resolve gives each partition of t that the point names its offset.
 func (c *Cluster) resolve(ctx context.Context, t *stream.Topic, at Point) (map[int32]int64, error) {
 	offsets := make(map[int32]int64, len(t.Partitions))

@@ -90,6 +90,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/clusters/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Test a connection that is not saved yet */
+        post: operations["clusters-try"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/clusters/{name}": {
         parameters: {
             query?: never;
@@ -158,6 +175,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/demo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether the demo runs here, or may */
+        get: operations["demo-state"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/demo/faults": {
         parameters: {
             query?: never;
@@ -220,6 +254,40 @@ export interface paths {
         put?: never;
         /** The shop's writes */
         post: operations["demo-load"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/demo/start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Start the demo in this instance, which has nothing of its own yet */
+        post: operations["demo-start"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/diagnostics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a bug report needs, as a zip, without secrets and record contents */
+        get: operations["diagnostics"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -328,6 +396,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/instance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The running instance */
+        get: operations["instance"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/map": {
         parameters: {
             query?: never;
@@ -337,6 +422,23 @@ export interface paths {
         };
         /** The whole pipeline now */
         get: operations["map"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/objectives": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How fresh paths must be */
+        get: operations["objectives"];
         put?: never;
         post?: never;
         delete?: never;
@@ -561,6 +663,23 @@ export interface paths {
         put?: never;
         /** Create a sink */
         post: operations["sinks-create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sinks/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Test a sink that is not saved yet */
+        post: operations["sinks-try"];
         delete?: never;
         options?: never;
         head?: never;
@@ -877,10 +996,70 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/views": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Saved views */
+        get: operations["views-list"];
+        put?: never;
+        /** Save a view, in place of what has its name */
+        post: operations["views-save"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/views/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Forget a view */
+        delete: operations["views-remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        About: {
+            commit: string;
+            config_file?: string;
+            data_dir: string;
+            disk: components["schemas"]["DiskUse"][];
+            history: components["schemas"]["Kept"];
+            kind: string;
+            listen: string[];
+            objectives: components["schemas"]["Objective"][];
+            /** @description Nobody reaches it from elsewhere */
+            only_this_machine: boolean;
+            owners: components["schemas"]["Owner"][];
+            person: components["schemas"]["Asker"];
+            profile: components["schemas"]["Profile"];
+            secrets: components["schemas"]["SecretStore"];
+            /** Format: date-time */
+            started: string;
+            url: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+            version: string;
+        };
         ApprovalAnswer: {
             at: string;
             by: string;
@@ -911,6 +1090,13 @@ export interface components {
             /** Format: int64 */
             ttl_s?: number;
             withdraw?: boolean;
+        };
+        Asker: {
+            /** @description What they may do */
+            acts: string[];
+            id: string;
+            /** @description The owner of the data directory, at this machine */
+            local: boolean;
         };
         AuditEntry: {
             action: string;
@@ -985,6 +1171,28 @@ export interface components {
             offsets: string;
             seen: string;
             written: string;
+        };
+        DemoState: {
+            /** @description Starting: what it is at; failed: why */
+            detail?: string;
+            kind: string;
+            may_start: boolean;
+            /** @description Failed: what a person must do */
+            needs?: string;
+            /** @enum {string} */
+            state: "none" | "starting" | "running" | "failed";
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+            /** @description Why it may not be started here, and what to do instead */
+            why_not?: string;
+        };
+        DiskUse: {
+            bytes: components["schemas"]["Reading"];
+            holds: string;
+            part: string;
         };
         Edge: {
             delay?: components["schemas"]["Reading"];
@@ -1101,6 +1309,14 @@ export interface components {
             state?: string;
             topic: string;
         };
+        Head: {
+            kind: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
         History: {
             kind: string;
             points: components["schemas"]["Point"][];
@@ -1168,6 +1384,11 @@ export interface components {
             start: string;
             state: string;
         };
+        Kept: {
+            bytes: string;
+            /** Format: int64 */
+            days: number;
+        };
         Lag: {
             records: components["schemas"]["Reading"];
             seconds: components["schemas"]["Reading"];
@@ -1213,6 +1434,16 @@ export interface components {
         };
         ListGroup: {
             items: components["schemas"]["Group"][];
+            kind: string;
+            next_cursor?: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        ListObjective: {
+            items: components["schemas"]["Objective"][];
             kind: string;
             next_cursor?: string;
             /**
@@ -1311,6 +1542,16 @@ export interface components {
              */
             v: number;
         };
+        ListView: {
+            items: components["schemas"]["View"][];
+            kind: string;
+            next_cursor?: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
         Load: {
             /** @enum {string} */
             act: "pause" | "resume" | "rate";
@@ -1359,6 +1600,24 @@ export interface components {
             /** @enum {string} */
             trend: "rising" | "falling" | "steady" | "unknown";
             why?: string;
+        };
+        Objective: {
+            name: string;
+            /** Format: double */
+            seconds: number;
+            /** @enum {string} */
+            source: "config" | "demo" | "default";
+            /** @description Pattern of SCHEMA.TABLE */
+            table: string;
+            /** @description Pattern of sink:NAME or group:NAME */
+            to: string;
+        };
+        Owner: {
+            name: string;
+            /** @description Patterns of names, or of nodes of the map */
+            of: string[];
+            /** @enum {string} */
+            source: "config" | "demo";
         };
         ParkedRecord: {
             at: string;
@@ -1645,6 +1904,11 @@ export interface components {
             partition: number;
             to: string;
         };
+        SecretStore: {
+            /** @enum {string} */
+            kind: "keyring" | "age_file";
+            where: string;
+        };
         Sink: {
             cluster?: string;
             /** @description The newest of them */
@@ -1750,6 +2014,15 @@ export interface components {
             next?: string;
             ok: boolean;
             stage: string;
+            /** @enum {string} */
+            state: "ok" | "failed" | "denied" | "not_tried";
+            /**
+             * Format: double
+             * @description Seconds
+             */
+            took_s: number;
+            /** @description Of a right: what is not known without it */
+            without?: string;
         };
         Topic: {
             bytes: components["schemas"]["Reading"];
@@ -1823,6 +2096,11 @@ export interface components {
             v: number;
             version: string;
         };
+        View: {
+            hash: string;
+            name: string;
+            readonly saved?: string;
+        };
         Waited: {
             kind: string;
             mark: string;
@@ -1869,6 +2147,15 @@ export interface components {
         };
         WithHeadTopic: {
             item: components["schemas"]["Topic"];
+            kind: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        WithHeadView: {
+            item: components["schemas"]["View"];
             kind: string;
             /**
              * Format: int64
@@ -2072,6 +2359,39 @@ export interface operations {
             };
         };
     };
+    "clusters-try": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ClusterSpec"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListStage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     "clusters-remove": {
         parameters: {
             query?: never;
@@ -2187,6 +2507,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Receipt"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "demo-state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DemoState"];
                 };
             };
             /** @description Error */
@@ -2316,6 +2665,62 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Receipt"];
                 };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "demo-start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Receipt"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    diagnostics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Error */
             default: {
@@ -2533,6 +2938,35 @@ export interface operations {
             };
         };
     };
+    instance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["About"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     map: {
         parameters: {
             query?: never;
@@ -2549,6 +2983,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Map"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    objectives: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListObjective"];
                 };
             };
             /** @description Error */
@@ -3001,6 +3464,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Receipt"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "sinks-try": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SinkSpec"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListStage"];
                 };
             };
             /** @description Error */
@@ -3716,6 +4212,99 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Version"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "views-list": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "views-save": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["View"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WithHeadView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "views-remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Head"];
                 };
             };
             /** @description Error */
