@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { extname, join, normalize } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { grid, reset } from './groups.ts'
 import { type History, history, type Replays, replays, samples } from './replays.ts'
 import { type Scenario, scenarios, type World } from './scenarios.ts'
 
@@ -163,11 +164,20 @@ export class Mock {
     })
     switch (noun) {
       case 'history':
+        if (name === 'grid') return grid(url.searchParams, w.groups[url.searchParams.get('group') ?? ''])
         return { v: 1, kind: 'history', points: w.history(url.searchParams.get('metric') ?? '', url.searchParams) }
       case 'clusters':
         return { v: 1, kind: 'clusters.list', items: [{ name: 'embedded', type: 'embedded', brokers: ['127.0.0.1:9123'] }] }
-      case 'groups':
-        return own(w.groups)
+      case 'groups': {
+        if (!name)
+          return {
+            v: 1,
+            kind: 'groups.list',
+            items: Object.values(w.groups).map((g) => ({ ...g, partitions: undefined, member_list: undefined })),
+          }
+        const g = Object.hasOwn(w.groups, name) ? w.groups[name] : undefined
+        return verb === 'reset' && g ? reset(g, body as Parameters<typeof reset>[1]) : own(w.groups)
+      }
       case 'topics':
         if (verb === 'records')
           return {

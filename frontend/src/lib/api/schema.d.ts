@@ -1629,6 +1629,11 @@ export interface components {
             /** @description Of its membership, where its protocol tells */
             generation?: string;
             group: string;
+            /**
+             * @description The verdict as a state of the map
+             * @enum {string}
+             */
+            health: "on_time" | "at_risk" | "late" | "idle" | "unknown" | "dead";
             lag: components["schemas"]["Lag"];
             /** @description Until retention by time may remove what is unread; of one group only, while something waits */
             losing_in?: components["schemas"]["Reading"];
@@ -1647,7 +1652,8 @@ export interface components {
             stable_since?: string;
             state: string;
             topics: string[];
-            trend?: string;
+            /** @enum {string} */
+            trend?: "rising" | "falling" | "steady" | "unknown";
             verdict: string;
         };
         GroupMember: {
@@ -1679,6 +1685,8 @@ export interface components {
             start?: string;
             state?: string;
             topic: string;
+            /** @description Of a state that is neither caught up nor behind */
+            why?: string;
         };
         Head: {
             kind: string;
