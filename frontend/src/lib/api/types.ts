@@ -30,7 +30,69 @@ export type Group = Schemas['Group']
 export type GroupPartition = Schemas['GroupPartition']
 export type Source = Schemas['Source']
 export type Sink = Schemas['Sink']
-export type Topic = Schemas['Topic']
+export interface TopicConsumer {
+  group: string
+  group_state: string
+  members: number
+  partitions: number
+  state: string
+  why?: string
+  lag: Schemas['Lag']
+  lost?: string
+}
+export interface TopicConfig {
+  name: string
+  value?: string
+  source?: string
+}
+export interface RowReader {
+  group: string
+  state: string
+  seconds: number | null
+  low: number | null
+  high: number | null
+  why?: string
+}
+export interface TopicRow {
+  topic: string
+  internal?: boolean
+  partitions: number
+  records?: string
+  rate?: number
+  bytes?: string
+  owner?: string
+  cleanup?: string
+  retention_ms?: string
+  written_by?: string
+  readers?: number
+  worst?: RowReader
+  last_write?: string
+  why?: string
+}
+export interface TopicRows {
+  cluster: string
+  as_of: string
+  readers_as_of?: string
+  items: TopicRow[]
+}
+export type Topic = Schemas['Topic'] & {
+  owner?: string
+  cleanup?: string
+  retention_ms?: string
+  written_by?: string
+  configs?: TopicConfig[]
+  consumers?: TopicConsumer[]
+}
+export type TopicPartition = Schemas['TopicPartition']
+export type Spark = Schemas['Spark']
+export type SourcePlan = Schemas['SourcePlan']
+export type SourceSpec = Schemas['SourceSpec']
+export type SourceTable = Schemas['SourceTable']
+export type SinkSpec = Schemas['SinkSpec']
+export type SinkPartition = Schemas['SinkPartition']
+export type ParkedRecord = Schemas['ParkedRecord']
+export type Finding = Schemas['Finding']
+export type Stage = Schemas['Stage']
 export type Payload = Schemas['Payload']
 export type LogRecord = Schemas['Record']
 export type Records = Schemas['Records']

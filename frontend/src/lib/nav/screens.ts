@@ -1,3 +1,6 @@
+import Database from '@lucide/svelte/icons/database'
+import Inbox from '@lucide/svelte/icons/inbox'
+import Rows3 from '@lucide/svelte/icons/rows-3'
 import Waypoints from '@lucide/svelte/icons/waypoints'
 import type { Component } from 'svelte'
 import MapView from '../../components/views/MapView.svelte'
@@ -17,7 +20,30 @@ export interface Screen {
 
 const map = Promise.resolve({ default: MapView })
 
-export const screens: readonly Screen[] = [{ id: 'map', title: 'Map', group: 'Watch', icon: Waypoints, view: () => map }]
+export const screens: readonly Screen[] = [
+  { id: 'map', title: 'Map', group: 'Watch', icon: Waypoints, view: () => map },
+  {
+    id: 'topics',
+    title: 'Topics',
+    group: 'Look',
+    icon: Rows3,
+    view: (rest) => (rest.length ? import('../../components/views/TopicView.svelte') : import('../../components/views/TopicsView.svelte')),
+  },
+  {
+    id: 'sources',
+    title: 'Sources',
+    group: 'Look',
+    icon: Database,
+    view: (rest) => (rest.length ? import('../../components/views/SourceView.svelte') : import('../../components/views/SourcesView.svelte')),
+  },
+  {
+    id: 'sinks',
+    title: 'Sinks',
+    group: 'Look',
+    icon: Inbox,
+    view: (rest) => (rest.length ? import('../../components/views/SinkView.svelte') : import('../../components/views/SinksView.svelte')),
+  },
+]
 
 export const pathTo = (s: Pick<Screen, 'id'>): readonly string[] => (s.id === 'map' ? [] : [s.id])
 

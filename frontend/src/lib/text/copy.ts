@@ -4,7 +4,7 @@ import { shellWord } from './visible'
 
 /** What a sheet shows, as lines for a terminal. */
 export interface CopyLine {
-  as: 'Freshet' | 'curl' | 'kcat' | 'Link'
+  as: 'Freshet' | 'curl' | 'kcat' | 'SQL' | 'Link'
   text: string
 }
 
@@ -40,6 +40,41 @@ export function copyNode(n: MapNode, at: Place): CopyLine[] {
       break
   }
   return lines
+}
+
+/** Another cluster than the local broker is named. */
+const flag = (cluster: string) => (cluster === 'embedded' ? '' : ` --cluster ${shellWord(cluster)}`)
+const asked = (cluster: string) => (cluster === 'embedded' ? undefined : cluster)
+
+export function copyTopics(cluster: string, at: Place): CopyLine[] {
+  const lines: CopyLine[] = [
+    { as: 'Freshet', text: `freshet topics list${flag(cluster)}` },
+    { as: 'curl', text: curl(at, `/topics${query({ cluster: asked(cluster) })}`) },
+  ]
+  if (at.broker) lines.push({ as: 'kcat', text: `kcat -b ${shellWord(at.broker)} -L` })
+  return lines
+}
+
+export function copyTopic(topic: string, cluster: string, at: Place): CopyLine[] {
+  const lines: CopyLine[] = [
+    { as: 'Freshet', text: `freshet topics describe ${shellWord(topic)}${flag(cluster)}` },
+    { as: 'curl', text: curl(at, `/topics/${segment(topic)}${query({ cluster: asked(cluster) })}`) },
+  ]
+  if (at.broker) lines.push({ as: 'kcat', text: `kcat -b ${shellWord(at.broker)} -L -t ${shellWord(topic)}` })
+  return lines
+}
+
+/** A line for each of several topics. */
+export function describeAll(topics: readonly string[], cluster: string): string {
+  return topics.map((t) => `freshet topics describe ${shellWord(t)}${flag(cluster)}`).join('\n')
+}
+
+/** The verbs of a source or a sink. */
+export function copyNamed(noun: 'sources' | 'sinks', name: string, at: Place): CopyLine[] {
+  return [
+    { as: 'Freshet', text: name ? `freshet ${noun} status ${shellWord(name)}` : `freshet ${noun} list` },
+    { as: 'curl', text: curl(at, `/${noun}${name ? `/${segment(name)}` : ''}`) },
+  ]
 }
 
 export function copyPath(p: MapPath, at: Place): CopyLine[] {
