@@ -275,7 +275,7 @@ func (a *App) startBroker(ctx context.Context) error {
 // open serves the page, the API and the metrics, and writes down where.
 func (a *App) open(ctx context.Context) error {
 	services := api.Services{
-		Instance: instance{a}, Feed: feeds{a}, Clusters: clusters{a}, Sources: sources{a}, Sinks: sinks{a}, Log: logs{a},
+		Instance: instance{a}, Feed: feeds{a}, Clusters: clusters{a}, Sources: sources{a}, Sinks: sinks{a}, Log: logs{a}, Records: records{a},
 		Probes: measured{a}, Replay: replays{a}, Audit: audit{a},
 	}
 	if a.world != nil {
@@ -440,7 +440,7 @@ func (a *App) probeCluster(c *kafka.Cluster) {
 	a.mu.Lock()
 	a.lags[c.Name()] = l
 	a.mu.Unlock()
-	if err := errors.Join(a.scheduler.Add(l), a.scheduler.Add(topics.New(c, topics.Options{Every: sizes}))); err != nil {
+	if err := errors.Join(a.scheduler.Add(l), a.scheduler.Add(topics.New(c, topics.Options{Every: sizes, Configs: c.TopicSettings}))); err != nil {
 		a.log.Error("a cluster is not measured", "cluster", c.Name(), "err", err)
 	}
 }

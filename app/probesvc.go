@@ -1,22 +1,17 @@
 package app
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"io"
 	"strings"
 	"time"
 
 	"freshet/backend/api"
-	"freshet/backend/decode"
 	"freshet/backend/fault"
 	"freshet/backend/stream"
 	"freshet/probes"
 	"freshet/probes/freshness"
 	"freshet/probes/lag"
 	"freshet/probes/topics"
-	"freshet/replay"
 )
 
 // measured are the probes as the API has them.
@@ -118,149 +113,4 @@ func (m measured) History(ctx context.Context, q api.HistoryQuery) ([]api.Point,
 		list[i] = api.Point{At: api.Time(p.AsOf), Reading: api.FromReading(p.Reading)}
 	}
 	return list, nil
-}
-
-// Sparks reads the series one after the other: there are at most as many as a list has rows in view.
-func (m measured) Sparks(ctx context.Context, q api.SparkQuery) ([]api.Spark, error) {
-	if !q.From.Before(q.To) {
-		return nil, fault.New(fault.Invalid, "read history", "give a from before the to", "an empty time range")
-	}
-	width := max(1, q.To.Sub(q.From)/time.Duration(q.Columns))
-	var list []api.Spark
-	for _, topic := range q.Topics {
-		// Thinning keeps the lowest and the highest of a slice: twice the columns hold the highest of each.
-		points, err := m.history.Range(ctx, probes.Series{Metric: q.Metric, Cluster: or(q.Cluster, embeddedCluster), Topic: topic, Partition: -1}, q.From, q.To, 2*q.Columns)
-		if err != nil {
-			return nil, err
-		}
-		if len(points) == 0 {
-			continue
-		}
-		spark := api.Spark{Topic: topic, Values: make([]*float64, q.Columns)}
-		for _, p := range points {
-			i := min(int(p.AsOf.Sub(q.From)/width), q.Columns-1)
-			if v := p.Value; p.Known() && i >= 0 && (spark.Values[i] == nil || v > *spark.Values[i]) {
-				spark.Values[i] = api.FromReading(p.Reading).Value
-			}
-		}
-		list = append(list, spark)
-	}
-	return list, nil
-}
-
-// maxTraced bounds the versions of one row that a trace shows; the newest are kept.
-const maxTraced = 200
-
-// Trace reads the table's topic for the row's key and asks of each change how far it got.
-func (m measured) Trace(ctx context.Context, table, key string) ([]api.TraceVersion, error) {
-	if !strings.Contains(table, ".") {
-		table = "public." + table
-	}
-	var found bool
-	var list []api.TraceVersion
-	for _, s := range m.cdc.Progress() {
-		topic, ok := s.Tables[table]
-		if !ok {
-			continue
-		}
-		found = true
-		versions, err := m.traceIn(ctx, s.Cluster, topic, key)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, versions...)
-	}
-	if !found {
-		return nil, fault.New(fault.NotFound, "trace "+table, "`freshet sources status NAME` lists the tables", "no source captures such a table")
-	}
-	return list, nil
-}
-
-func (m measured) traceIn(ctx context.Context, cluster, topic, key string) ([]api.TraceVersion, error) {
-	c, err := m.cluster(cluster)
-	if err != nil {
-		return nil, err
-	}
-	t, err := c.Topic(ctx, topic)
-	if err != nil {
-		return nil, err
-	}
-	var list []api.TraceVersion
-	for _, p := range t.Partitions {
-		if p.Start >= p.Stable {
-			continue
-		}
-		reader, err := c.Read(ctx, replay.ReadRequest{Topic: topic, TopicID: t.ID, Partition: p.ID, From: p.Start, To: p.Stable})
-		if err != nil {
-			return nil, err
-		}
-		for {
-			batch, err := reader.Next(ctx)
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				reader.Close()
-				return nil, err
-			}
-			for i := range batch.Records {
-				rec := &batch.Records[i]
-				if rec.Value != nil && keyIs(rec.Key, key) {
-					if list = append(list, m.version(cluster, rec)); len(list) > maxTraced {
-						list = list[1:]
-					}
-				}
-			}
-		}
-		reader.Close()
-	}
-	return list, nil
-}
-
-// keyIs reports whether a record key is the one a person means: the same bytes, or the one column's value.
-func keyIs(raw []byte, want string) bool {
-	if string(raw) == want {
-		return true
-	}
-	if !bytes.Contains(raw, []byte(want)) && !strings.ContainsAny(want, "{ ") {
-		return false
-	}
-	v, err := decode.JSON(raw)
-	if err != nil || v.Kind != stream.Object {
-		return false
-	}
-	if len(v.Fields) == 1 && v.Fields[0].Value.Text == want {
-		return true
-	}
-	w, err := decode.JSON([]byte(want))
-	if err != nil || w.Kind != stream.Object || len(w.Fields) != len(v.Fields) {
-		return false
-	}
-	for _, f := range w.Fields {
-		if got, ok := v.Get(f.Name); !ok || got.Kind != f.Value.Kind || got.Text != f.Value.Text || got.Bool != f.Value.Bool {
-			return false
-		}
-	}
-	return true
-}
-
-func (m measured) version(cluster string, rec *stream.Record) api.TraceVersion {
-	out := api.TraceVersion{Topic: rec.Topic, Partition: rec.Partition, Offset: api.ID(rec.Offset), Hops: []api.TraceHop{}}
-	row := freshness.Row{Cluster: cluster, Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Commit: lag.CommitTime(rec), Time: rec.Time, TimeType: rec.TimeType}
-	out.Commit = api.Time(row.Commit)
-	if h, ok := rec.Header(stream.PositionHeader); ok {
-		if p, err := stream.ParsePosition(string(h)); err == nil {
-			row.Position = p
-			out.Position = p.String()
-		}
-	}
-	if v, err := decode.JSON(rec.Value); err == nil {
-		if op, ok := v.Get("op"); ok {
-			out.Op = op.Text
-		}
-	}
-	for _, a := range m.fresh.Delivery(row) {
-		out.Hops = append(out.Hops, api.TraceHop{To: a.To, State: a.State, Delay: api.FromReading(a.Delay)})
-	}
-	return out
 }

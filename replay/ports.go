@@ -85,6 +85,25 @@ type Sink interface {
 	Close() error
 }
 
+// Holder is a Sink that can tell what it holds of one key now. It writes nothing.
+type Holder interface {
+	// Held looks at the row of item's key, beside the shard's progress at the same moment. An error says why it cannot
+	// tell.
+	Held(ctx context.Context, shard Shard, item *Item) (Held, error)
+}
+
+// Held is what a sink holds of one key.
+type Held struct {
+	Table string
+	Found bool
+	Why   string // of a row that is not found, "" where there is just none
+	Row   []byte // JSON, as the sink writes it
+	// Differs are the columns whose values are not those of the item's row, Missing those that the sink does not have.
+	Differs, Missing []string
+	Next             int64 // of the shard's progress, -1 none
+	Position         stream.Position
+}
+
 // Shard is one partition of one job or connector: the unit of progress and of fencing.
 type Shard struct {
 	Owner     string // job id or connector name; idempotency keys of a connector belong to it

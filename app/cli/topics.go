@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -71,7 +73,7 @@ func topicsCommand(g *globals) *cobra.Command {
 		c.Flags().StringVar(&q.from, "from", from, "oldest, newest, a time, or PARTITION:OFFSET")
 		c.Flags().IntVar(&q.limit, "limit", limit, "at most this many records")
 		c.Flags().StringVar(&q.filter, "filter", "", "CEL, for instance: value.after.status == 'paid'")
-		c.Flags().StringVar(&q.key, "key", "", "only records with exactly this key")
+		c.Flags().StringVar(&q.key, "key", "", "only records with this key: as text, the value of a JSON key's only column, or an equal JSON key")
 		return c
 	}
 
@@ -216,20 +218,55 @@ func tailCommand(g *globals, at func(string, url.Values) string, topic func(stri
 }
 
 func exportCommand(g *globals, at func(string, url.Values) string, topic func(string) string) *cobra.Command {
-	var limit int
-	cmd := named("export TOPIC", "Write records as JSON lines, from the oldest on", func(cmd *cobra.Command, name string) error {
-		_, r, err := fetchRecords(cmd.Context(), g, at(topic(name)+"/records", url.Values{"from": {"oldest"}, "limit": {strconv.Itoa(limit)}}))
+	var limit int64
+	var q struct{ format, from, until, partitions, filter, key, columns string }
+	cmd := named("export TOPIC", "Write records into a file, from the oldest on", func(cmd *cobra.Command, name string) error {
+		query := url.Values{"max_records": {strconv.FormatInt(limit, 10)}}
+		for k, v := range map[string]string{"format": q.format, "from": q.from, "until": q.until, "partitions": q.partitions, "filter": q.filter, "key": q.key, "columns": q.columns} {
+			if v != "" {
+				query.Set(k, v)
+			}
+		}
+		c, err := g.connect()
 		if err != nil {
 			return err
 		}
-		for _, rec := range r.Items {
-			if err := g.printer().object(rec); err != nil {
-				return err
-			}
+		resp, err := c.open(cmd.Context(), http.MethodGet, at(topic(name)+"/export", query), nil)
+		if err != nil {
+			return err
 		}
-		g.progress("wrote %d records, stopped: %s", len(r.Items), r.Scan.Stopped)
+		defer resp.Body.Close()
+		lines := &lineCount{w: g.stdout}
+		if _, err = io.Copy(lines, resp.Body); err != nil {
+			return fault.Wrap(fault.Unavailable, "read the export", err, "it is not whole: try again")
+		}
+		stopped := "end"
+		if lines.n >= limit {
+			stopped = "limit"
+		}
+		if q.format == "jsonl" {
+			g.progress("wrote %d records, stopped: %s", lines.n, stopped)
+		}
 		return nil
 	})
-	cmd.Flags().IntVar(&limit, "limit", 10000, "at most this many records")
+	cmd.Flags().Int64Var(&limit, "limit", 10000, "at most this many records")
+	cmd.Flags().StringVar(&q.format, "format", "jsonl", "jsonl, csv or parquet")
+	cmd.Flags().StringVar(&q.from, "from", "oldest", "oldest, a time, or PARTITION:OFFSET")
+	cmd.Flags().StringVar(&q.until, "until", "", "only what lies before the first record of this time or later")
+	cmd.Flags().StringVar(&q.partitions, "partitions", "", "only these, such as 0,3")
+	cmd.Flags().StringVar(&q.filter, "filter", "", "CEL")
+	cmd.Flags().StringVar(&q.key, "key", "", "only records with this key")
+	cmd.Flags().StringVar(&q.columns, "columns", "", "csv: fields of the decoded value, such as after.id,after.status, in place of key and value")
 	return cmd
+}
+
+// lineCount counts the lines that pass.
+type lineCount struct {
+	w io.Writer
+	n int64
+}
+
+func (l *lineCount) Write(p []byte) (int, error) {
+	l.n += int64(bytes.Count(p, []byte{'\n'}))
+	return l.w.Write(p)
 }

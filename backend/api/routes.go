@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"mime"
 	"net/http"
 	"strconv"
 	"time"
@@ -91,9 +92,12 @@ func routes(api huma.API, s Services, sessions *auth.Sessions) {
 	clusterRoutes(api, s.Clusters)
 	sourceRoutes(api, s.Sources)
 	sinkRoutes(api, s.Sinks)
-	logRoutes(api, s.Log)
+	topicRoutes(api, s.Log)
+	groupRoutes(api, s.Log)
+	recordRoutes(api, s.Records)
 	probeRoutes(api, s.Probes)
 	sparkRoutes(api, s.Probes)
+	traceRoutes(api, s.Probes)
 	replayRoutes(api, s.Replay)
 	auditRoutes(api, s.Audit)
 	if s.Demo != nil {
@@ -231,30 +235,7 @@ func sinkRoutes(api huma.API, s Sinks) {
 	})
 }
 
-func logRoutes(api huma.API, l Log) {
-	list(api, auth.Read, "/topics", "topics-list", "Topics", "topics.list", func(ctx context.Context, in *ClusterQuery) ([]Topic, error) {
-		return l.Topics(ctx, in.Cluster)
-	})
-	type TopicIn struct {
-		Named
-		ClusterQuery
-	}
-	item(api, "/topics/{name}", "topics-describe", "One topic", "topics.describe", func(ctx context.Context, in *TopicIn) (Topic, error) {
-		return l.Topic(ctx, in.Cluster, in.Name)
-	})
-	one(api, auth.Define, http.MethodPost, "/topics", "topics-create", "Create a topic", func(ctx context.Context, in *body[TopicSpec]) (Receipt, error) {
-		return l.CreateTopic(ctx, in.Body)
-	})
-	type recordsIn struct {
-		TopicIn
-		From   string `query:"from" default:"newest" maxLength:"100"`
-		Limit  int    `query:"limit" default:"20" minimum:"1" maximum:"10000"`
-		Filter string `query:"filter" maxLength:"10000"`
-		Key    string `query:"key" maxLength:"10000"`
-	}
-	one(api, auth.Records, http.MethodGet, "/topics/{name}/records", "topics-read", "Records, and how much was looked at for them", func(ctx context.Context, in *recordsIn) (Records, error) {
-		return l.Records(ctx, RecordQuery{Cluster: in.Cluster, Topic: in.Name, From: in.From, Limit: in.Limit, Filter: in.Filter, Key: in.Key})
-	})
+func groupRoutes(api huma.API, l Log) {
 	list(api, auth.Read, "/groups", "groups-list", "Consumer groups", "groups.list", func(ctx context.Context, in *ClusterQuery) ([]Group, error) {
 		return l.Groups(ctx, in.Cluster)
 	})
@@ -309,13 +290,6 @@ func probeRoutes(api huma.API, p Probes) {
 			points = []Point{}
 		}
 		return History{head("history"), points}, err
-	})
-	type traceIn struct {
-		Table string `query:"table" required:"true" maxLength:"300"`
-		Key   string `query:"key" required:"true" maxLength:"10000"`
-	}
-	list(api, auth.Records, "/trace", "trace", "Every change of one row and how far it got", "trace", func(ctx context.Context, in *traceIn) ([]TraceVersion, error) {
-		return p.Trace(ctx, in.Table, in.Key)
 	})
 }
 
@@ -401,15 +375,20 @@ func auditRoutes(api huma.API, a Audit) {
 		OperationID: "audit-export", Method: http.MethodGet, Path: "/api/audit/export", Summary: "The whole history, verifiable by itself",
 		Metadata: map[string]any{actKey: auth.Read},
 	}, func(context.Context, *none) (*huma.StreamResponse, error) {
-		return &huma.StreamResponse{Body: func(ctx huma.Context) {
-			ctx.SetHeader("Content-Type", "application/x-ndjson")
-			ctx.SetHeader("Content-Disposition", `attachment; filename="freshet-audit-`+time.Now().UTC().Format("20060102T150405Z")+`.jsonl"`)
-			// A failure in the middle must not look like an end: the connection is broken off.
-			if err := a.Export(ctx.Context(), ctx.BodyWriter()); err != nil {
-				panic(http.ErrAbortHandler)
-			}
-		}}, nil
+		return download("freshet-audit-"+time.Now().UTC().Format("20060102T150405Z")+".jsonl", "application/x-ndjson", a.Export), nil
 	})
+}
+
+// download answers with a file while it is written.
+func download(name, kind string, write func(context.Context, io.Writer) error) *huma.StreamResponse {
+	return &huma.StreamResponse{Body: func(ctx huma.Context) {
+		ctx.SetHeader("Content-Type", kind)
+		ctx.SetHeader("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": name}))
+		// A failure in the middle must not look like an end: the connection is broken off.
+		if err := write(ctx.Context(), ctx.BodyWriter()); err != nil {
+			panic(http.ErrAbortHandler)
+		}
+	}}
 }
 
 func demoRoutes(api huma.API, d Demo) {
@@ -450,6 +429,6 @@ func WriteOpenAPI(w io.Writer) error {
 func undone() Services {
 	return Services{
 		Instance: struct{ Instance }{}, Feed: struct{ Feed }{}, Clusters: struct{ Clusters }{}, Sources: struct{ Sources }{}, Sinks: struct{ Sinks }{},
-		Log: struct{ Log }{}, Probes: struct{ Probes }{}, Replay: struct{ Replay }{}, Audit: struct{ Audit }{}, Demo: struct{ Demo }{},
+		Log: struct{ Log }{}, Records: struct{ RecordReader }{}, Probes: struct{ Probes }{}, Replay: struct{ Replay }{}, Audit: struct{ Audit }{}, Demo: struct{ Demo }{},
 	}
 }

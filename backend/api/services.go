@@ -15,6 +15,7 @@ type Services struct {
 	Sources  Sources
 	Sinks    Sinks
 	Log      Log
+	Records  RecordReader
 	Probes   Probes
 	Replay   Replay
 	Audit    Audit
@@ -74,21 +75,12 @@ type Sinks interface {
 	Reached(ctx context.Context, name, mark string) (bool, error)
 }
 
-// RecordQuery says which records to read.
-type RecordQuery struct {
-	Cluster, Topic string
-	From           string // oldest, newest, a time, PARTITION:OFFSET
-	Limit          int
-	Filter         string // CEL
-	Key            string
-}
-
 // Log looks into clusters.
 type Log interface {
 	Topics(ctx context.Context, cluster string) ([]Topic, error)
 	Topic(ctx context.Context, cluster, name string) (Topic, error)
 	CreateTopic(ctx context.Context, spec TopicSpec) (Receipt, error)
-	Records(ctx context.Context, q RecordQuery) (Records, error)
+	TopicRows(ctx context.Context, cluster string) (TopicRows, error)
 	Groups(ctx context.Context, cluster string) ([]Group, error)
 	Group(ctx context.Context, cluster, name string) (Group, error)
 	ResetGroup(ctx context.Context, cluster, name string, spec ResetSpec) (ResetAnswer, error)
@@ -134,7 +126,7 @@ type Probes interface {
 	History(ctx context.Context, q HistoryQuery) ([]Point, error)
 	// Sparks are short series of one metric, one for each topic that has any.
 	Sparks(ctx context.Context, q SparkQuery) ([]Spark, error)
-	Trace(ctx context.Context, table, key string) ([]TraceVersion, error)
+	Trace(ctx context.Context, q TraceQuery) (TraceAnswer, error)
 }
 
 // Replay plans and runs.

@@ -268,90 +268,6 @@ type SinkPartition struct {
 	At        string `json:"at,omitempty"`
 }
 
-// Topic is one topic.
-type Topic struct {
-	Topic      string            `json:"topic"`
-	ID         string            `json:"id,omitempty"`
-	Internal   bool              `json:"internal,omitempty"`
-	Partitions int               `json:"partition_count"`
-	Records    Reading           `json:"records" doc:"Offsets between start and end: an upper bound of the records"`
-	Rate       Reading           `json:"rate"`
-	Bytes      Reading           `json:"bytes"`
-	Config     map[string]string `json:"config,omitempty"`
-	Parts      []TopicPartition  `json:"partitions,omitempty"`
-	Error      string            `json:"error,omitempty"`
-}
-
-// TopicPartition is one partition.
-type TopicPartition struct {
-	Partition int32   `json:"partition"`
-	Leader    int32   `json:"leader"`
-	Start     string  `json:"start,omitempty"`
-	End       string  `json:"end,omitempty"`
-	Stable    string  `json:"stable,omitempty"`
-	Replicas  []int32 `json:"replicas,omitempty"`
-	ISR       []int32 `json:"isr,omitempty"`
-	Error     string  `json:"error,omitempty"`
-}
-
-// TopicSpec asks for a topic.
-type TopicSpec struct {
-	Topic      string            `json:"topic" minLength:"1" maxLength:"249"`
-	Partitions int32             `json:"partitions" minimum:"1" maximum:"10000"`
-	Config     map[string]string `json:"config,omitempty"`
-	Cluster    string            `json:"cluster,omitempty"`
-}
-
-// Record is one record, with its bytes as text where they are valid UTF-8 and in base64 always.
-type Record struct {
-	Topic     string          `json:"topic"`
-	Partition int32           `json:"partition"`
-	Offset    string          `json:"offset"`
-	Time      string          `json:"time"`
-	TimeType  string          `json:"time_type"`
-	Key       *Payload        `json:"key,omitempty" doc:"Absent for null"`
-	Value     *Payload        `json:"value,omitempty" doc:"Absent for null"`
-	Headers   []RecordHeader  `json:"headers,omitempty"`
-	Decoded   json.RawMessage `json:"decoded,omitempty" doc:"The value as JSON, where it is JSON"`
-}
-
-// Payload is a key, a value or a header's value.
-type Payload struct {
-	Text  string `json:"text,omitempty" doc:"Only where the bytes are valid UTF-8"`
-	Bytes []byte `json:"base64"`
-	Size  int    `json:"size"`
-	Cut   bool   `json:"cut,omitempty" doc:"Only the beginning is shown"`
-}
-
-// RecordHeader is one header.
-type RecordHeader struct {
-	Name  string   `json:"name"`
-	Value *Payload `json:"value,omitempty" doc:"Absent for null"`
-}
-
-// Records is an answer of records, ending with what was looked at.
-type Records struct {
-	Head
-	Items []Record `json:"items" nullable:"false"`
-	Scan  Scan     `json:"scan"`
-}
-
-// Scan says how much of the log an answer rests on.
-type Scan struct {
-	Scanned string            `json:"scanned"`
-	Matched string            `json:"matched"`
-	Window  []ScanWindow      `json:"window" nullable:"false"`
-	Stopped string            `json:"stopped_because"`
-	Next    map[string]string `json:"next" nullable:"false" doc:"Where each partition would go on"`
-}
-
-// ScanWindow is the stretch of a partition that was asked for.
-type ScanWindow struct {
-	Partition int32  `json:"partition"`
-	From      string `json:"from"`
-	To        string `json:"to"`
-}
-
 // Lag is how far a group is behind.
 type Lag struct {
 	Records Reading `json:"records"`
@@ -445,24 +361,6 @@ type Point struct {
 type History struct {
 	Head
 	Points []Point `json:"points" nullable:"false"`
-}
-
-// TraceVersion is one change of the row and how far it got.
-type TraceVersion struct {
-	Op        string     `json:"op"`
-	Position  string     `json:"position,omitempty"`
-	Commit    string     `json:"commit,omitempty"`
-	Topic     string     `json:"topic"`
-	Partition int32      `json:"partition"`
-	Offset    string     `json:"offset"`
-	Hops      []TraceHop `json:"hops" nullable:"false"`
-}
-
-// TraceHop is the arrival of one change at one place.
-type TraceHop struct {
-	To    string  `json:"to"`
-	Delay Reading `json:"delay" doc:"Seconds from the commit to the arrival"`
-	State string  `json:"state" enum:"arrived,waiting,unknown"`
 }
 
 // Fault is one fault of the demo.

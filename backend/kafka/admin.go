@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"freshet/backend/clock"
 	"freshet/backend/fault"
@@ -63,6 +65,81 @@ func (c *Cluster) createTopic(ctx context.Context, cl *kgo.Client, gate *Gate, n
 			return c.explain(op, err)
 		}
 	}
+}
+
+// TopicSettings reads some settings of topics, by name and setting. Topics whose settings may not be known are left out.
+func (c *Cluster) TopicSettings(ctx context.Context, settings []string, topics ...string) (map[string]map[string]string, error) {
+	cl, err := c.client()
+	if err != nil {
+		return nil, err
+	}
+	got := make(map[string]map[string]string, len(topics))
+	for some := range slices.Chunk(topics, 2000) {
+		req := kmsg.NewPtrDescribeConfigsRequest()
+		for _, t := range some {
+			r := kmsg.NewDescribeConfigsRequestResource()
+			r.ResourceType, r.ResourceName, r.ConfigNames = kmsg.ConfigResourceTypeTopic, t, settings
+			req.Resources = append(req.Resources, r)
+		}
+		resp, err := req.RequestWith(ctx, cl)
+		if err != nil {
+			return got, c.explain("ask for the configuration of topics", err)
+		}
+		for _, r := range resp.Resources {
+			if r.ErrorCode != 0 {
+				continue
+			}
+			got[r.ResourceName] = make(map[string]string, len(settings))
+			for _, kv := range r.Configs {
+				if kv.Value != nil {
+					got[r.ResourceName][kv.Name] = *kv.Value
+				}
+			}
+		}
+	}
+	return got, nil
+}
+
+// Setting is one entry of a topic's configuration.
+type Setting struct {
+	Name   string
+	Value  string
+	Hidden bool   // its value is not told
+	Source string // topic, broker, brokers, default, ...; "" unknown
+}
+
+// Settings is a topic's whole configuration, by name.
+func (c *Cluster) Settings(ctx context.Context, topic string) ([]Setting, error) {
+	adm, err := c.admin()
+	if err != nil {
+		return nil, err
+	}
+	op := "ask for the configuration of topic " + topic
+	rs, err := adm.DescribeTopicConfigs(ctx, topic)
+	if err != nil {
+		return nil, c.explain(op, err)
+	}
+	r, err := rs.On(topic, nil)
+	if err == nil {
+		err = r.Err
+	}
+	if err != nil {
+		return nil, c.explain(op, err)
+	}
+	sources := map[kmsg.ConfigSource]string{
+		kmsg.ConfigSourceDynamicTopicConfig: "topic", kmsg.ConfigSourceDynamicBrokerConfig: "broker", kmsg.ConfigSourceDynamicDefaultBrokerConfig: "brokers",
+		kmsg.ConfigSourceStaticBrokerConfig: "broker's file", kmsg.ConfigSourceDefaultConfig: "default",
+	}
+	list := make([]Setting, 0, len(r.Configs))
+	for _, kv := range r.Configs {
+		s := Setting{Name: kv.Key, Hidden: kv.Value == nil, Source: sources[kv.Source]}
+		if kv.Value != nil {
+			s.Value = *kv.Value
+		}
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b Setting) int { return cmp.Compare(a.Name, b.Name) })
+	return list, nil
 }
 
 // DeleteTopic deletes a topic with all its records.

@@ -3,9 +3,12 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"freshet/backend/fault"
 	"freshet/backend/stream"
@@ -18,6 +21,8 @@ type Point struct {
 	Time    time.Time
 	Offsets map[int32]int64
 }
+
+func (p Point) isZero() bool { return !p.Newest && p.Time.IsZero() && p.Offsets == nil }
 
 // ParsePoint reads oldest, newest (or earliest, latest), a time (RFC 3339, or a duration ago such as -15m) or
 // PARTITION:OFFSET.
@@ -76,8 +81,33 @@ func (c *Cluster) resolve(ctx context.Context, t *stream.Topic, at Point) (map[i
 	}
 	for p := range at.Offsets {
 		if _, there := offsets[p]; !there {
-			return nil, fault.New(fault.NotFound, "read "+t.Name, fmt.Sprintf("it has %d", len(t.Partitions)), "there is no partition %d", p)
+			return nil, noPartition(t, p)
 		}
 	}
 	return offsets, nil
+}
+
+func noPartition(t *stream.Topic, p int32) error {
+	return fault.New(fault.NotFound, "read "+t.Name, fmt.Sprintf("it has %d", len(t.Partitions)), "there is no partition %d", p)
+}
+
+// ParseOffsets reads PARTITION:OFFSET, several of them parted by commas.
+func ParseOffsets(s string) (Point, error) {
+	all := Point{Offsets: map[int32]int64{}}
+	for one := range strings.SplitSeq(s, ",") {
+		at, err := ParsePoint(one)
+		if err == nil && at.Offsets == nil {
+			err = fault.New(fault.Invalid, "read places in a topic", "write PARTITION:OFFSET,PARTITION:OFFSET such as 0:1200,3:998", "%q is no place in a partition", one)
+		}
+		if err != nil {
+			return Point{}, err
+		}
+		maps.Copy(all.Offsets, at.Offsets)
+	}
+	return all, nil
+}
+
+// PartitionOf is the partition out of n where producers put a record with this key unless they are told otherwise.
+func PartitionOf(key []byte, n int) int32 {
+	return int32(kgo.StickyKeyPartitioner(nil).ForTopic("").Partition(&kgo.Record{Key: key}, n))
 }

@@ -41,28 +41,14 @@ func (c *Cluster) Topic(ctx context.Context, name string) (stream.Topic, error) 
 }
 
 func (c *Cluster) topicConfig(ctx context.Context, name string) (map[string]string, error) {
-	adm, err := c.admin()
-	if err != nil {
-		return nil, err
-	}
-	rs, err := adm.DescribeTopicConfigs(ctx, name)
-	if err != nil {
-		return nil, c.explain("ask for the configuration of topic "+name, err)
-	}
-	r, err := rs.On(name, nil)
-	if err == nil {
-		err = r.Err
-	}
-	if err != nil {
-		return nil, c.explain("ask for the configuration of topic "+name, err)
-	}
-	config := make(map[string]string, len(r.Configs))
-	for _, kv := range r.Configs {
-		if kv.Value != nil {
-			config[kv.Key] = *kv.Value
+	settings, err := c.Settings(ctx, name)
+	config := make(map[string]string, len(settings))
+	for _, s := range settings {
+		if !s.Hidden {
+			config[s.Name] = s.Value
 		}
 	}
-	return config, nil
+	return config, err
 }
 
 // OffsetsAt returns for each partition the first offset whose record has a timestamp of at or later, and the end where

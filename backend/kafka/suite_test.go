@@ -56,6 +56,9 @@ var suite = []struct {
 	{"create and delete", testCreateDelete},
 	{"reset", testReset},
 	{"scan", testScan},
+	{"pages", testPages},
+	{"newest", testNewest},
+	{"held", testHeld},
 	{"connection", testConnection},
 	{"locked", testLocked},
 	{"grant", testGrant},
@@ -900,7 +903,7 @@ func testScan(t *testing.T, ctx context.Context, e *env) {
 		must(t, err)
 		return r
 	}
-	r := scan(kafka.ScanRequest{From: kafka.Point{Newest: true}, Limit: 5})
+	r := scan(kafka.ScanRequest{Backwards: true, Limit: 5})
 	if keys(r) != "295 296 297 298 299" || r.Stopped != kafka.StoppedLimit || r.Next[0] != 100 {
 		t.Errorf("newest: %s, %+v", keys(r), r)
 	}
@@ -911,7 +914,7 @@ func testScan(t *testing.T, ctx context.Context, e *env) {
 			return i%n == 0, nil
 		}
 	}
-	r = scan(kafka.ScanRequest{From: kafka.Point{Newest: true}, Limit: 3, Match: every(90)})
+	r = scan(kafka.ScanRequest{Backwards: true, Limit: 3, Match: every(90)})
 	if keys(r) != "90 180 270" {
 		t.Errorf("newest that match: %s", keys(r))
 	}

@@ -19,6 +19,10 @@ type Options struct {
 	Every time.Duration // 10 s unless set
 	Sizes time.Duration // how often bytes on disk are asked for, 1 min unless set; below zero never
 	Reads int           // newest records read in a round, to learn their times; 256 unless set, below zero none
+	// Configs reads two settings of each topic, by name and setting, and leaves out those it may not know; nil: they stay
+	// unknown. It is asked every ConfigEvery, 1 min unless set, and at once for topics that are new.
+	Configs     func(ctx context.Context, settings []string, topics ...string) (map[string]map[string]string, error)
+	ConfigEvery time.Duration
 	// Series is the number of topics up to which each has history, 2,000 unless set.
 	Series int
 }
@@ -46,7 +50,9 @@ type Topic struct {
 	Last     time.Time
 	LastType stream.TimeType
 	Grew     time.Time
-	Err      string
+	// Cleanup is cleanup.policy and Retention retention.ms, "" unknown.
+	Cleanup, Retention string
+	Err                string
 }
 
 // Aged implements probes.Aging.
@@ -73,6 +79,7 @@ type Probe struct {
 	o       Options
 	topics  map[string]*topic
 	sized   time.Time
+	configs time.Time // when those of all topics were read
 	round   int64
 }
 
@@ -89,6 +96,7 @@ type topic struct {
 	marked    bool
 	grew      time.Time
 	touched   int64
+	config    map[string]string // nil: not read yet
 }
 
 // look is the sum of ends, seen between two moments.
@@ -104,6 +112,7 @@ func New(cluster probes.Cluster, o Options) *Probe {
 	o.Sizes = cmp.Or(o.Sizes, time.Minute)
 	o.Reads = cmp.Or(o.Reads, 256)
 	o.Series = cmp.Or(o.Series, 2000)
+	o.ConfigEvery = cmp.Or(o.ConfigEvery, time.Minute)
 	return &Probe{cluster: cluster, o: o, topics: make(map[string]*topic)}
 }
 
@@ -130,6 +139,9 @@ func (p *Probe) Round(ctx context.Context) (probes.Round, error) {
 		p.see(&all[i], from, to, sizes)
 	}
 	if err := p.read(ctx, all); err != nil {
+		return probes.Round{}, err
+	}
+	if err := p.configure(ctx, all, to); err != nil {
 		return probes.Round{}, err
 	}
 	d := &Detail{Cluster: p.cluster.Name(), At: to, Topics: make([]Topic, len(all))}
@@ -243,10 +255,45 @@ func (p *Probe) read(ctx context.Context, all []stream.Topic) error {
 	return nil
 }
 
+const cleanupPolicy, retention = "cleanup.policy", "retention.ms"
+
+// configure reads the settings of topics that are new, and of all of them now and then.
+func (p *Probe) configure(ctx context.Context, all []stream.Topic, at time.Time) error {
+	if p.o.Configs == nil {
+		return nil
+	}
+	again := at.Sub(p.configs) >= p.o.ConfigEvery
+	var names []string
+	for i := range all {
+		if all[i].Err == nil && (again || p.topics[all[i].Name].config == nil) {
+			names = append(names, all[i].Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	got, err := p.o.Configs(ctx, []string{cleanupPolicy, retention}, names...)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if again {
+		p.configs = at
+	}
+	for _, n := range names {
+		switch config, ok := got[n]; {
+		case ok:
+			p.topics[n].config = config
+		case err == nil || p.topics[n].config == nil:
+			p.topics[n].config = map[string]string{} // unknown, until all are read again
+		}
+	}
+	return nil
+}
+
 func (p *Probe) judge(s *stream.Topic, at time.Time) Topic {
 	t := p.topics[s.Name]
 	out := Topic{Name: s.Name, Internal: s.Internal, Partitions: s.Partitions, Marked: t.marked, Last: t.last, LastType: t.lastType,
-		Grew: t.grew, Bytes: t.bytes}
+		Grew: t.grew, Bytes: t.bytes, Cleanup: t.config[cleanupPolicy], Retention: t.config[retention]}
 	if s.Err != nil {
 		out.Err = s.Err.Error()
 		out.Offsets = stream.UnknownReading("records", out.Err, at)

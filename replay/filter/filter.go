@@ -115,19 +115,33 @@ func Compile(source string, o Options) (*Filter, error) {
 	return f, nil
 }
 
+// Mistake is in the chain of the error of an expression that does not compile: where the first one is, from 1, and what
+// all of them are.
+type Mistake struct {
+	Line, Column int
+	text         string
+}
+
+func (m *Mistake) Error() string { return m.text }
+
 func compileError(issues *cel.Issues) error {
 	var b strings.Builder
+	var first Mistake
 	for i, e := range issues.Errors() {
 		if i == 3 {
 			fmt.Fprintf(&b, "; and %d more", len(issues.Errors())-i)
 			break
 		}
-		if i > 0 {
+		line, column := max(1, e.Location.Line()), e.Location.Column()+1
+		if i == 0 {
+			first.Line, first.Column = line, column
+		} else {
 			b.WriteString("; ")
 		}
-		fmt.Fprintf(&b, "line %d, column %d: %s", max(1, e.Location.Line()), e.Location.Column()+1, e.Message)
+		fmt.Fprintf(&b, "line %d, column %d: %s", line, column, e.Message)
 	}
-	return invalid("%s", b.String())
+	first.text = b.String()
+	return invalid("%w", &first)
 }
 
 func invalid(format string, args ...any) error {

@@ -568,6 +568,13 @@ func (w *writer) newLayout(ctx context.Context, item *replay.Item, name tableNam
 			return nil, err
 		}
 	}
+	return w.layoutOf(ctx, item, name, t, names)
+}
+
+// layoutOf matches the fields with the columns of a table that is there.
+func (w *writer) layoutOf(ctx context.Context, item *replay.Item, name tableName, t *table, names []string) (*layout, error) {
+	op := "match " + recordPlace(item.Record) + " with the table " + name.String()
+	var err error
 	l := &layout{table: t, sql: map[string]string{}}
 	h := handling(w.sink.opts.Handling)
 	source := map[string]stream.Column{}

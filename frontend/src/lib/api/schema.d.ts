@@ -243,6 +243,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/filter/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Whether a filter can be used */
+        post: operations["filter-check"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/freshness": {
         parameters: {
             query?: never;
@@ -825,6 +842,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/topic-rows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Topics as they were seen last, in short */
+        get: operations["topics-rows"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/topics": {
         parameters: {
             query?: never;
@@ -852,6 +886,57 @@ export interface paths {
         };
         /** One topic */
         get: operations["topics-describe"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/topics/{name}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Records as a file */
+        get: operations["topics-export"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/topics/{name}/fields": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Fields that the newest records have */
+        get: operations["topics-fields"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/topics/{name}/previous": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The newest earlier record with the same key */
+        get: operations["topics-previous"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1086,6 +1171,79 @@ export interface components {
             data: unknown;
             topic: string;
         };
+        Field: {
+            /** @description The same in a filter: value.after.status */
+            cel: string;
+            /** @description The most frequent values, cut to 100 characters */
+            examples: string[];
+            /** @enum {string} */
+            of: "value" | "key" | "header";
+            /** @description From the value, key or headers on: after.status */
+            path: string;
+            /**
+             * Format: int64
+             * @description How many of those looked at have it
+             */
+            records: number;
+            /** @enum {string} */
+            type: "integer" | "decimal" | "text" | "boolean" | "list" | "object" | "null" | "mixed" | "bytes";
+        };
+        Fields: {
+            /** @description There are more fields than these */
+            cut?: boolean;
+            items: components["schemas"]["Field"][];
+            kind: string;
+            /**
+             * Format: int64
+             * @description How many records were looked at
+             */
+            records: number;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        FilterCheck: {
+            /**
+             * Format: int64
+             * @description From 1
+             */
+            column?: number;
+            kind: string;
+            /**
+             * Format: int64
+             * @description Of the first mistake, from 1
+             */
+            line?: number;
+            reason?: string;
+            tried?: components["schemas"]["FilterTry"];
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+            valid: boolean;
+        };
+        FilterSpec: {
+            cluster?: string;
+            expression: string;
+            /** @description Try it on the newest records of this topic */
+            topic?: string;
+        };
+        FilterTry: {
+            /**
+             * Format: int64
+             * @description It could not be evaluated on these
+             */
+            failed: number;
+            /** Format: int64 */
+            matched: number;
+            /** Format: int64 */
+            records: number;
+            /** @description Of the first that failed, or why it was not tried */
+            why?: string;
+        };
         Finding: {
             code: string;
             /** @enum {string} */
@@ -1134,6 +1292,29 @@ export interface components {
             start?: string;
             state?: string;
             topic: string;
+        };
+        HeldRow: {
+            /**
+             * Format: int64
+             * @description How many of the versions shown are not applied; absent where it is not known
+             */
+            behind?: number;
+            /** @description Columns whose values are not those of the newest version */
+            differs?: string[] | null;
+            /** @description Columns of the newest version that the table does not have */
+            missing?: string[] | null;
+            /** @description The offset of the partition that the sink applies next */
+            next?: string;
+            /** @description The last change of the partition that the sink has applied */
+            position?: string;
+            /** @description As the sink's database writes it as JSON */
+            row?: unknown;
+            sink: string;
+            /** @enum {string} */
+            state: "held" | "absent" | "unknown";
+            table?: string;
+            topic: string;
+            why?: string;
         };
         History: {
             kind: string;
@@ -1335,16 +1516,6 @@ export interface components {
              */
             v: number;
         };
-        ListTraceVersion: {
-            items: components["schemas"]["TraceVersion"][];
-            kind: string;
-            next_cursor?: string;
-            /**
-             * Format: int64
-             * @description Version of the shape, 1
-             */
-            v: number;
-        };
         Load: {
             /** @enum {string} */
             act: "pause" | "resume" | "rate";
@@ -1434,7 +1605,8 @@ export interface components {
             worst?: components["schemas"]["Reading"];
         };
         Payload: {
-            base64: string;
+            /** @description Left out of rows where there is text */
+            base64?: string;
             /** @description Only the beginning is shown */
             cut?: boolean;
             /** Format: int64 */
@@ -1514,6 +1686,19 @@ export interface components {
             received?: string;
             server?: string;
         };
+        Previous: {
+            kind: string;
+            /** @description Absent where none was found; scan says how far it was looked for */
+            record?: components["schemas"]["Record"];
+            scan: components["schemas"]["Scan"];
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+            /** @description Why there is none */
+            why?: string;
+        };
         Probe: {
             duration: components["schemas"]["Reading"];
             error?: string;
@@ -1578,14 +1763,20 @@ export interface components {
             v: number;
         };
         Record: {
-            /** @description The value as JSON, where it is JSON */
+            /** @description When the source committed the change */
+            commit?: string;
+            /** @description The value as JSON, where it is JSON; of a row only where it is short, and in place of the text */
             decoded?: unknown;
             headers?: components["schemas"]["RecordHeader"][] | null;
             /** @description Absent for null */
             key?: components["schemas"]["Payload"];
             offset: string;
+            /** @description Of a captured change: c, u, d, r, t */
+            op?: string;
             /** Format: int32 */
             partition: number;
+            /** @description Of the change in its source */
+            position?: string;
             time: string;
             time_type: string;
             topic: string;
@@ -1598,6 +1789,7 @@ export interface components {
             value?: components["schemas"]["Payload"];
         };
         Records: {
+            /** @description By time, of one partition by offset */
             items: components["schemas"]["Record"][];
             kind: string;
             scan: components["schemas"]["Scan"];
@@ -1644,6 +1836,17 @@ export interface components {
             to: string;
             topic: string;
         };
+        RowReader: {
+            group: string;
+            /** Format: double */
+            high: number | null;
+            /** Format: double */
+            low: number | null;
+            /** Format: double */
+            seconds: number | null;
+            state: string;
+            why?: string;
+        };
         RunSpec: {
             /** @description PARTITION:FROM-TO */
             accept_gaps?: string[] | null;
@@ -1664,14 +1867,38 @@ export interface components {
             value?: string;
         };
         Scan: {
+            /** @description Of keys, values and headers looked at */
+            bytes: string;
+            /** @description Offsets of the window that this answer and those before it are done with */
+            covered: string;
+            limits: components["schemas"]["ScanLimits"];
+            /** @description Of those scanned; going backwards some may belong to a later page */
             matched: string;
-            /** @description Where each partition would go on */
+            /** @description Where each partition goes on forwards: at */
             next: {
                 [key: string]: string;
             };
+            /** @description What else a person must know, such as that only one partition was read */
+            note?: string;
+            /** @description Where each partition goes on backwards: before. One that is left out has nothing older */
+            older?: {
+                [key: string]: string;
+            };
+            /** @description Records looked at */
             scanned: string;
+            /** @description limit, end, records, bytes, time, size (of the answer), cancelled; and how many batches could not be read */
             stopped_because: string;
+            /** Format: double */
+            took_s: number;
+            /** @description Offsets in the window: an upper bound of its records */
+            total: string;
             window: components["schemas"]["ScanWindow"][];
+        };
+        ScanLimits: {
+            bytes: string;
+            records: string;
+            /** Format: double */
+            seconds: number;
         };
         ScanWindow: {
             from: string;
@@ -1809,19 +2036,56 @@ export interface components {
         };
         Topic: {
             bytes: components["schemas"]["Reading"];
+            /** @description cleanup.policy; absent where unknown */
+            cleanup?: string;
             config?: {
                 [key: string]: string;
             };
+            /** @description Of one topic: config, and where each value is from */
+            configs?: components["schemas"]["TopicConfig"][] | null;
+            /** @description Of one topic: the groups that read it */
+            consumers?: components["schemas"]["TopicConsumer"][] | null;
             error?: string;
             id?: string;
             internal?: boolean;
+            owner?: string;
             /** Format: int64 */
             partition_count: number;
             partitions?: components["schemas"]["TopicPartition"][] | null;
             rate: components["schemas"]["Reading"];
+            readers: components["schemas"]["TopicReaders"];
             /** @description Offsets between start and end: an upper bound of the records */
             records: components["schemas"]["Reading"];
+            /** @description retention.ms, -1 for ever; absent where unknown */
+            retention_ms?: string;
             topic: string;
+            /** @description The source that captures it */
+            written_by?: string;
+        };
+        TopicConfig: {
+            name: string;
+            /** @description topic: set on the topic; broker, default, and the like */
+            source?: string;
+            /** @description Absent where it is secret */
+            value?: string;
+        };
+        TopicConsumer: {
+            group: string;
+            /** @description As the broker says */
+            group_state: string;
+            /** @description On this topic alone */
+            lag: components["schemas"]["Lag"];
+            lost?: string;
+            /** Format: int64 */
+            members: number;
+            /**
+             * Format: int64
+             * @description That it has commits in, or is assigned
+             */
+            partitions: number;
+            /** @description The worst of its partitions: caught_up, behind, no_commit, ahead, lost, unknown */
+            state: string;
+            why?: string;
         };
         TopicPartition: {
             end?: string;
@@ -1835,6 +2099,55 @@ export interface components {
             stable?: string;
             start?: string;
         };
+        TopicReaders: {
+            /** Format: int64 */
+            count: number;
+            /** @description That group's state in this topic: caught_up, behind, no_commit, ahead, lost, unknown */
+            state?: string;
+            /** @description Why the groups are not known */
+            why?: string;
+            /** @description How long the record that has waited longest for that group has been waiting */
+            worst?: components["schemas"]["Reading"];
+            worst_group?: string;
+        };
+        TopicRow: {
+            bytes?: string;
+            cleanup?: string;
+            internal?: boolean;
+            /** @description The time that the newest record carries */
+            last_write?: string;
+            owner?: string;
+            /** Format: int64 */
+            partitions: number;
+            /**
+             * Format: double
+             * @description Offsets written a second
+             */
+            rate?: number;
+            /** Format: int64 */
+            readers?: number;
+            /** @description Offsets between start and end: an upper bound */
+            records?: string;
+            retention_ms?: string;
+            topic: string;
+            why?: string;
+            /** @description The reader that is furthest behind */
+            worst?: components["schemas"]["RowReader"];
+            written_by?: string;
+        };
+        TopicRows: {
+            as_of: string;
+            cluster: string;
+            items: components["schemas"]["TopicRow"][];
+            kind: string;
+            /** @description Absent where the groups are not known: then no row has readers */
+            readers_as_of?: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
         TopicSpec: {
             cluster?: string;
             config?: {
@@ -1844,6 +2157,20 @@ export interface components {
             partitions: number;
             topic: string;
         };
+        TraceAnswer: {
+            /** @description What each sink that is fed with the topic holds */
+            held: components["schemas"]["HeldRow"][];
+            /** @description Oldest first; the newest 200 that were found */
+            items: components["schemas"]["TraceVersion"][];
+            kind: string;
+            /** @description How much of each topic was looked at, newest first */
+            scans: components["schemas"]["TraceScan"][];
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
         TraceHop: {
             /** @description Seconds from the commit to the arrival */
             delay: components["schemas"]["Reading"];
@@ -1851,15 +2178,30 @@ export interface components {
             state: "arrived" | "waiting" | "unknown";
             to: string;
         };
+        TraceScan: {
+            cluster: string;
+            scan: components["schemas"]["Scan"];
+            topic: string;
+        };
         TraceVersion: {
+            /** @description The row after; of a record that is no change event the whole value, where it is JSON */
+            after?: unknown;
+            /** @description The row before, where the record says */
+            before?: unknown;
+            cluster: string;
             commit?: string;
             hops: components["schemas"]["TraceHop"][];
+            /** @description As text; base64 where it is not UTF-8 */
+            key: string;
             offset: string;
             op: string;
             /** Format: int32 */
             partition: number;
             position?: string;
+            time: string;
             topic: string;
+            /** @description The source's transaction */
+            tx?: string;
         };
         UnlockSpec: {
             acts?: string[] | null;
@@ -2402,6 +2744,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["FeedAnswer"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "filter-check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FilterSpec"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FilterCheck"];
                 };
             };
             /** @description Error */
@@ -3657,6 +4032,37 @@ export interface operations {
             };
         };
     };
+    "topics-rows": {
+        parameters: {
+            query?: {
+                cluster?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TopicRows"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     "topics-list": {
         parameters: {
             query?: {
@@ -3754,14 +4160,163 @@ export interface operations {
             };
         };
     };
+    "topics-export": {
+        parameters: {
+            query?: {
+                cluster?: string;
+                /** @description oldest, newest, a time, a time ago such as -15m, or PARTITION:OFFSET */
+                from?: string;
+                /** @description P:O,P:O: from these offsets on, of these partitions alone; or ends: what comes from now on */
+                at?: string;
+                /** @description P:O,P:O: backwards, what lies before these offsets, of these partitions alone */
+                before?: string;
+                /** @description Only what lies before the first record of this time or later */
+                until?: string;
+                /** @description Only these: 0,3 */
+                partitions?: string;
+                /** @description CEL */
+                filter?: string;
+                /** @description The key as text, the value of a JSON key's only column, or an equal JSON key */
+                key?: string;
+                /** @description The key's exact bytes */
+                key_base64?: string;
+                /** @description With a key: read only the partition where producers put exactly this key */
+                one_partition?: boolean;
+                format?: "jsonl" | "csv" | "parquet";
+                /** @description Write no more */
+                max_records?: number;
+                /** @description CSV: fields of the decoded value, after.id,after.status, in place of key and value; a dot or comma in a name has a backslash before it */
+                columns?: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "topics-fields": {
+        parameters: {
+            query?: {
+                cluster?: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Fields"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "topics-previous": {
+        parameters: {
+            query: {
+                cluster?: string;
+                partition: number;
+                offset: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Previous"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     "topics-read": {
         parameters: {
             query?: {
                 cluster?: string;
+                /** @description oldest, newest, a time, a time ago such as -15m, or PARTITION:OFFSET */
                 from?: string;
-                limit?: number;
+                /** @description P:O,P:O: from these offsets on, of these partitions alone; or ends: what comes from now on */
+                at?: string;
+                /** @description P:O,P:O: backwards, what lies before these offsets, of these partitions alone */
+                before?: string;
+                /** @description Only what lies before the first record of this time or later */
+                until?: string;
+                /** @description Only these: 0,3 */
+                partitions?: string;
+                /** @description CEL */
                 filter?: string;
+                /** @description The key as text, the value of a JSON key's only column, or an equal JSON key */
                 key?: string;
+                /** @description The key's exact bytes */
+                key_base64?: string;
+                /** @description With a key: read only the partition where producers put exactly this key */
+                one_partition?: boolean;
+                /** @description Which of the window come first; newest with from=newest or before, else oldest */
+                order?: "newest" | "oldest";
+                limit?: number;
+                /** @description Look at no more; at most 2,000,000 */
+                max_records?: number;
+                /** @description Look at no more; at most 1 GiB */
+                max_bytes?: number;
+                /** @description Look no longer; 8 unless told */
+                max_seconds?: number;
+                /** @description Forwards: hold the answer this long until something is found */
+                wait_s?: number;
+                /** @description row: without base64 where there is text, long texts cut */
+                shape?: "whole" | "row";
             };
             header?: never;
             path: {
@@ -3794,7 +4349,11 @@ export interface operations {
     trace: {
         parameters: {
             query: {
-                table: string;
+                /** @description SCHEMA.TABLE that a source captures */
+                table?: string;
+                cluster?: string;
+                /** @description Instead of a table */
+                topic?: string;
                 key: string;
             };
             header?: never;
@@ -3809,7 +4368,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ListTraceVersion"];
+                    "application/json": components["schemas"]["TraceAnswer"];
                 };
             };
             /** @description Error */

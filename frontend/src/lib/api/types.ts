@@ -30,59 +30,11 @@ export type Group = Schemas['Group']
 export type GroupPartition = Schemas['GroupPartition']
 export type Source = Schemas['Source']
 export type Sink = Schemas['Sink']
-export interface TopicConsumer {
-  group: string
-  group_state: string
-  members: number
-  partitions: number
-  state: string
-  why?: string
-  lag: Schemas['Lag']
-  lost?: string
-}
-export interface TopicConfig {
-  name: string
-  value?: string
-  source?: string
-}
-export interface RowReader {
-  group: string
-  state: string
-  seconds: number | null
-  low: number | null
-  high: number | null
-  why?: string
-}
-export interface TopicRow {
-  topic: string
-  internal?: boolean
-  partitions: number
-  records?: string
-  rate?: number
-  bytes?: string
-  owner?: string
-  cleanup?: string
-  retention_ms?: string
-  written_by?: string
-  readers?: number
-  worst?: RowReader
-  last_write?: string
-  why?: string
-}
-export interface TopicRows {
-  cluster: string
-  as_of: string
-  readers_as_of?: string
-  items: TopicRow[]
-}
-export type Topic = Schemas['Topic'] & {
-  owner?: string
-  cleanup?: string
-  retention_ms?: string
-  written_by?: string
-  configs?: TopicConfig[]
-  consumers?: TopicConsumer[]
-}
+export type TopicConsumer = Schemas['TopicConsumer']
+export type TopicConfig = Schemas['TopicConfig']
+export type TopicRow = Schemas['TopicRow']
+export type TopicRows = Schemas['TopicRows']
+export type Topic = Schemas['Topic']
 export type TopicPartition = Schemas['TopicPartition']
 export type Spark = Schemas['Spark']
 export type SourcePlan = Schemas['SourcePlan']

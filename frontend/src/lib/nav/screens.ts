@@ -34,7 +34,8 @@ export const screens: readonly Screen[] = [
     title: 'Sources',
     group: 'Look',
     icon: Database,
-    view: (rest) => (rest.length ? import('../../components/views/SourceView.svelte') : import('../../components/views/SourcesView.svelte')),
+    view: (rest) =>
+      rest.length ? import('../../components/views/SourceView.svelte') : import('../../components/views/SourcesView.svelte'),
   },
   {
     id: 'sinks',

@@ -25,7 +25,8 @@ const words: Record<string, (v: string) => string> = {
   'max.compaction.lag.ms': (v) => (Number(v) > 3e14 ? 'compacted whenever it comes to it' : `compacted after at most ${ms(v)}`),
   'compression.type': (v) => (v === 'producer' ? 'as the producer sent it' : `stored as ${v}`),
   'message.timestamp.type': (v) => (v === 'LogAppendTime' ? 'times are the broker’s, at the append' : 'times are the producer’s'),
-  'unclean.leader.election.enable': (v) => (v === 'true' ? 'a replica that lags may become leader, and records be lost' : 'no records are lost to an election'),
+  'unclean.leader.election.enable': (v) =>
+    v === 'true' ? 'a replica that lags may become leader, and records be lost' : 'no records are lost to an election',
 }
 
 export const wellKnown = Object.keys(words)

@@ -36,10 +36,19 @@ export function judged(all: readonly Part[]): { state: 'late' | 'at_risk' | 'on_
     unread.length > headless.length ? `${plural(unread.length, 'partition')} could not be read` : '',
   ].filter(Boolean)
   if (bad.length) return { state: 'late', words: bad.join(', ') }
-  if (under.length) return { state: 'at_risk', words: `${plural(under.length, 'partition')} of ${all.length} ${under.length === 1 ? 'is' : 'are'} under-replicated` }
+  if (under.length)
+    return {
+      state: 'at_risk',
+      words: `${plural(under.length, 'partition')} of ${all.length} ${under.length === 1 ? 'is' : 'are'} under-replicated`,
+    }
   const skew = skewOf(all)
-  const even = skew === null ? '' : skew > 2 ? `partition ${skewed(all)} holds ${skew.toFixed(1)}× its even share` : 'records are spread evenly'
-  const copies = all.every((x) => x.p.replicas?.length === 1) ? 'one copy of each: a lost broker is lost data' : all.every((x) => x.behind !== null) ? 'every replica in sync' : ''
+  const even =
+    skew === null ? '' : skew > 2 ? `partition ${skewed(all)} holds ${skew.toFixed(1)}× its even share` : 'records are spread evenly'
+  const copies = all.every((x) => x.p.replicas?.length === 1)
+    ? 'one copy of each: a lost broker is lost data'
+    : all.every((x) => x.behind !== null)
+      ? 'every replica in sync'
+      : ''
   return { state: skew !== null && skew > 2 ? 'at_risk' : 'on_time', words: [copies, even].filter(Boolean).join(', ') }
 }
 

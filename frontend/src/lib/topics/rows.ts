@@ -139,7 +139,7 @@ function judge(row: TopicRow, all: TopicRows, onMap: readonly Reader[], owned: b
     if (worst?.lost) found.add('lost')
     else if (worst && isLate(worst.state)) found.add('late')
     else if (worst?.state === 'at_risk') found.add('risk')
-    if (left !== null && left < Number(row.retention_ms) / 1000 * leftLeast) found.add('retention')
+    if (left !== null && left < (Number(row.retention_ms) / 1000) * leftLeast) found.add('retention')
     if (dead && records) found.add('letters')
     if (row.why || readers === null || worst?.state === 'unknown') found.add('unknown')
     if (readers === 0 && !dead && records && row.last_write && now - Date.parse(row.last_write) > unusedAfter) found.add('unused')
@@ -233,7 +233,7 @@ function sorted(all: readonly Seen[], sort: Sort): Seen[] {
   if (sort === 'owner') return byName.sort((a, b) => text(a.row.owner || '\uffff', b.row.owner || '\uffff'))
   if (sort === 'look') {
     const rank = (s: Seen) => s.part * 10 + (s.reasons[0] ? kinds.indexOf(s.reasons[0].kind) : 0)
-    return byName.sort((a, b) => rank(a) - rank(b) || (s(b) - s(a)))
+    return byName.sort((a, b) => rank(a) - rank(b) || s(b) - s(a))
   }
   const key = keys[sort]
   return byName.sort((a, b) => compare(key(b), key(a)))
@@ -299,7 +299,9 @@ function phrase(kind: Kind, s: Seen, now: number): string {
         ? `nobody reads ${name} as ${by}`
         : `${name} is read ${s.worst?.seconds === null || !s.worst ? 'late' : `${about(s.worst.seconds)} late`} by ${by}`
     case 'retention':
-      return (s.left ?? 0) <= 0 ? `retention takes records of ${name} that ${by} has not read` : `the oldest record of ${name} that ${by} needs goes in ${duration(s.left ?? 0)}`
+      return (s.left ?? 0) <= 0
+        ? `retention takes records of ${name} that ${by} has not read`
+        : `the oldest record of ${name} that ${by} needs goes in ${duration(s.left ?? 0)}`
     case 'risk':
       return `${name} is read close to its objective by ${by}`
     case 'letters':
@@ -364,11 +366,16 @@ export function answer(t: Topics, now: number): Answer {
   const total = plural(t.counts.all, 'topic')
   if (!a) {
     const slowest = t.all.reduce<Seen | null>((m, s) => ((s.worst?.seconds ?? -1) > (m?.worst?.seconds ?? -1) ? s : m), null)
-    const rest = slowest?.worst?.seconds !== undefined && slowest.worst.seconds !== null ? `The latest reader, ${visible(slowest.worst.name)} of ${shortName(slowest.row.topic)}, is ${about(slowest.worst.seconds)} behind.` : ''
+    const rest =
+      slowest?.worst?.seconds !== undefined && slowest.worst.seconds !== null
+        ? `The latest reader, ${visible(slowest.worst.name)} of ${shortName(slowest.row.topic)}, is ${about(slowest.worst.seconds)} behind.`
+        : ''
     return { state: 'on_time', first: `None of ${total} needs a look.`, rest, details: [] }
   }
   const second = b ? `, and ${phrase(b.kind, b.first, now)}` : ''
-  const details = by.flatMap(({ kind, first, n }, i) => (i < 2 ? (n > 1 ? [several(kind, n)] : []) : [n > 1 ? several(kind, n) : phrase(kind, first, now)]))
+  const details = by.flatMap(({ kind, first, n }, i) =>
+    i < 2 ? (n > 1 ? [several(kind, n)] : []) : [n > 1 ? several(kind, n) : phrase(kind, first, now)],
+  )
   return {
     state: stateOf[a.kind],
     first: `${count(those.length)} of ${total} need${those.length === 1 ? 's' : ''} a look: ${phrase(a.kind, a.first, now)}${second}.`,

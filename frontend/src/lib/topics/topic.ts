@@ -1,10 +1,9 @@
 import type { MapData, State } from '../api/types'
 import { clusterOf } from '../history'
-import { known, short } from '../text/format'
-import { visible } from '../text/visible'
 import { isLate } from '../map/words'
+import { about, known, short } from '../text/format'
+import { visible } from '../text/visible'
 import type { Reader } from './rows'
-import { about } from '../text/format'
 
 /** How a topic is written, as the map has it: on time, and how long after the commit; or that it is not captured by us. */
 export function writing(map: MapData | null, cluster: string, topic: string, by = ''): { state: State; words: string } {
@@ -12,8 +11,10 @@ export function writing(map: MapData | null, cluster: string, topic: string, by 
   const edge = map?.edges.find((e) => e.to === node?.id && e.from.startsWith('source:'))
   if (!node) return { state: 'unknown', words: 'how late it is written is not known: no source of ours writes it' }
   const from = by || edge?.from.slice('source:'.length) || ''
-  if (!edge) return { state: node.rate?.value === 0 ? 'idle' : 'unknown', words: 'how late it is written is not known: no source of ours writes it' }
-  if (!known(edge.delay)) return { state: edge.state, words: `written from ${from}, how late is not known${edge.delay?.why ? `: ${edge.delay.why}` : ''}` }
+  if (!edge)
+    return { state: node.rate?.value === 0 ? 'idle' : 'unknown', words: 'how late it is written is not known: no source of ours writes it' }
+  if (!known(edge.delay))
+    return { state: edge.state, words: `written from ${from}, how late is not known${edge.delay?.why ? `: ${edge.delay.why}` : ''}` }
   return { state: edge.state, words: `written ${isLate(edge.state) ? 'late' : 'on time'}, ${short(edge.delay)} after commit` }
 }
 
@@ -33,7 +34,10 @@ export function topicAnswer(written: { state: State; words: string }, readers: r
     }
   }
   const behind = worst.seconds === null ? `${name} by an unknown time` : `${name}, ${about(worst.seconds)} behind`
-  return { state: worst.state === 'idle' ? written.state : worst.state, first: `${cap(w)}; the latest of ${readers.length} ${readers.length === 1 ? 'reader' : 'readers'} is ${behind}.` }
+  return {
+    state: worst.state === 'idle' ? written.state : worst.state,
+    first: `${cap(w)}; the latest of ${readers.length} ${readers.length === 1 ? 'reader' : 'readers'} is ${behind}.`,
+  }
 }
 
 const cap = (s: string) => s.charAt(0).toUpperCase() + s.slice(1)
