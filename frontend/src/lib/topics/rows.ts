@@ -141,7 +141,7 @@ function judge(row: TopicRow, all: TopicRows, onMap: readonly Reader[], owned: b
     else if (worst?.state === 'at_risk') found.add('risk')
     if (left !== null && left < (Number(row.retention_ms) / 1000) * leftLeast) found.add('retention')
     if (dead && records) found.add('letters')
-    if (row.why || readers === null || worst?.state === 'unknown') found.add('unknown')
+    if (row.records === undefined || readers === null || worst?.state === 'unknown') found.add('unknown')
     if (readers === 0 && !dead && records && row.last_write && now - Date.parse(row.last_write) > unusedAfter) found.add('unused')
     if (owned && !row.owner) found.add('owner')
   }
