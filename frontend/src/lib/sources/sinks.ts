@@ -103,7 +103,7 @@ export function answer(all: readonly Fed[]): { state: State; first: string; rest
   const first = running.length === 1 ? 'It is on time' : 'No sink is late'
   return {
     state: 'on_time',
-    first: known(slowest.worst?.total) ? `${first}: ${running.length === 1 ? '' : 'the slowest, '}${behind(slowest)}.` : `${first}.`,
+    first: known(slowest.worst?.total) ? `${first}: ${behind(slowest)}.` : `${first}.`,
     rest: '',
     details,
   }

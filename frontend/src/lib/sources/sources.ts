@@ -1,6 +1,6 @@
 import type { Source, State } from '../api/types'
 import { order } from '../map/words'
-import { about, best, bytes, count, known, plural, short } from '../text/format'
+import { about, best, bounds, bytes, count, known, plural, short } from '../text/format'
 import { visible } from '../text/visible'
 
 /** A position in WAL, as PostgreSQL writes it, in bytes; null for what is none. */
@@ -77,6 +77,14 @@ export function risk(s: Source): Risk {
     return { state: 'at_risk', words: `our slot on ${name} holds ${holds}${grows}, and nothing limits it` }
   if (!slot) return { state: 'unknown', words: `what our slot on ${name} holds is not known yet` }
   return { state: 'on_time', words: '' }
+}
+
+/** When the database gives a slot up, in a few words, and why it is so. */
+export function cutOff(slot: Source['slot']): { words: string; note: string } {
+  if (!slot?.cut_off) return { words: 'not known yet', note: '' }
+  if (known(slot.cut_off)) return { words: short(slot.cut_off), note: bounds(slot.cut_off) }
+  if (!known(slot.safe)) return { words: 'no limit', note: slot.safe.why ?? '' }
+  return { words: 'not in sight', note: `${short(slot.safe)} left; ${slot.cut_off.why ?? ''}` }
 }
 
 const worstFirst = (a: { r: Risk; s: Source }, b: { r: Risk; s: Source }) =>

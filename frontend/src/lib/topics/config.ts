@@ -33,7 +33,7 @@ export const wellKnown = Object.keys(words)
 
 /** What a value means; '' where it says it all. */
 export function meaning(name: string, value: string): string {
-  return words[name]?.(value) ?? ''
+  return Object.hasOwn(words, name) ? (words[name]?.(value) ?? '') : ''
 }
 
 /** Retention in a few words: "7 d", "for ever". */

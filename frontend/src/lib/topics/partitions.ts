@@ -52,10 +52,14 @@ export function judged(all: readonly Part[]): { state: 'late' | 'at_risk' | 'on_
   return { state: skew !== null && skew > 2 ? 'at_risk' : 'on_time', words: [copies, even].filter(Boolean).join(', ') }
 }
 
+/** Records a partition, on average, below which their spread says nothing. */
+const leastHeld = 100
+
 /** How many times its even share the largest partition holds; null where there are no records to compare. */
 function skewOf(all: readonly Part[]): number | null {
   const shares = all.flatMap((x) => (x.share === null ? [] : [x.share]))
-  return shares.length > 1 ? (Math.max(...shares) / 100) * shares.length : null
+  const held = all.reduce<bigint>((n, x) => n + (x.records ?? 0n), 0n)
+  return shares.length > 1 && held >= BigInt(shares.length * leastHeld) ? (Math.max(...shares) / 100) * shares.length : null
 }
 
 const skewed = (all: readonly Part[]) => all.reduce((m, x) => ((x.share ?? 0) > (m.share ?? 0) ? x : m)).p.partition

@@ -16,6 +16,8 @@ export interface Reader {
   low: number | null
   high: number | null
   why: string
+  /** What people call the topic on this way: the table's name. */
+  table?: string
   /** Records were gone before it had read them. */
   lost?: boolean
 }
@@ -85,6 +87,7 @@ export function mapReaders(map: MapData | null, cluster: string): Map<string, Re
       seconds: best(delay),
       low: delay?.low ?? delay?.value ?? null,
       high: delay?.high ?? delay?.value ?? null,
+      ...(p ? { table: p.path.split(' → ')[0] ?? p.table } : {}),
       why: p?.why || (known(delay) ? '' : (delay?.why ?? to.why ?? '')),
     }
     const list = out.get(from.ref)
@@ -134,8 +137,10 @@ function judge(row: TopicRow, all: TopicRows, onMap: readonly Reader[], owned: b
   const left = leftOf(row, worst)
   const records = row.records === undefined ? null : Number(row.records)
   const dead = isLetters(row.topic)
+  // Topics of brokers and stream applications, and our own, are nobody's to look after.
+  const internal = row.internal || row.topic.startsWith('__')
   const found = new Set<Kind>()
-  if (!row.internal) {
+  if (!internal) {
     if (worst?.lost) found.add('lost')
     else if (worst && isLate(worst.state)) found.add('late')
     else if (worst?.state === 'at_risk') found.add('risk')
@@ -153,7 +158,7 @@ function judge(row: TopicRow, all: TopicRows, onMap: readonly Reader[], owned: b
     worst,
     left,
     reasons,
-    part: row.internal ? 2 : reasons.length ? 0 : 1,
+    part: internal ? 2 : reasons.length ? 0 : 1,
     hay: `${row.topic}\n${row.owner ?? ''}\n${list.map((r) => r.name).join('\n')}`.toLowerCase(),
   }
 }
@@ -285,11 +290,9 @@ export function lines(t: Topics, c: Choice): { lines: Line[]; found: number } {
   return { lines: out, found: look.length + rest.length }
 }
 
-const shortName = (topic: string) => visible(topic)
-
 /** One reason of one topic, for a sentence. */
 function phrase(kind: Kind, s: Seen, now: number): string {
-  const name = shortName(s.row.topic)
+  const name = visible(s.worst?.table ?? s.row.topic)
   const by = s.worst ? visible(s.worst.name) : ''
   switch (kind) {
     case 'lost':
@@ -355,6 +358,9 @@ const stateOf: Record<Kind, State> = {
   owner: 'at_risk',
 }
 
+/** Characters that the first line has room for. */
+const room = 104
+
 /** Which topics need a look, and why. */
 export function answer(t: Topics, now: number): Answer {
   const those = t.order('look').filter((s) => s.part === 0)
@@ -368,17 +374,19 @@ export function answer(t: Topics, now: number): Answer {
     const slowest = t.all.reduce<Seen | null>((m, s) => ((s.worst?.seconds ?? -1) > (m?.worst?.seconds ?? -1) ? s : m), null)
     const rest =
       slowest?.worst?.seconds !== undefined && slowest.worst.seconds !== null
-        ? `The latest reader, ${visible(slowest.worst.name)} of ${shortName(slowest.row.topic)}, is ${about(slowest.worst.seconds)} behind.`
+        ? `The latest reader, ${visible(slowest.worst.name)} of ${visible(slowest.worst.table ?? slowest.row.topic)}, is ${about(slowest.worst.seconds)} behind.`
         : ''
     return { state: 'on_time', first: `None of ${total} needs a look.`, rest, details: [] }
   }
+  const lead = `${count(those.length)} of ${total} need${those.length === 1 ? 's' : ''} a look: ${phrase(a.kind, a.first, now)}`
   const second = b ? `, and ${phrase(b.kind, b.first, now)}` : ''
+  const both = lead.length + second.length <= room
   const details = by.flatMap(({ kind, first, n }, i) =>
-    i < 2 ? (n > 1 ? [several(kind, n)] : []) : [n > 1 ? several(kind, n) : phrase(kind, first, now)],
+    i < (both ? 2 : 1) ? (n > 1 ? [several(kind, n)] : []) : [n > 1 ? several(kind, n) : phrase(kind, first, now)],
   )
   return {
     state: stateOf[a.kind],
-    first: `${count(those.length)} of ${total} need${those.length === 1 ? 's' : ''} a look: ${phrase(a.kind, a.first, now)}${second}.`,
+    first: `${lead}${both ? second : ''}.`,
     rest: '',
     details,
   }
