@@ -10,8 +10,10 @@ import type {
   Reading,
   Sink,
   Source,
+  SourcePlan,
   State,
   Topic,
+  TopicRow,
 } from '../../src/lib/api/types.ts'
 
 import { group, many, unread } from './groups.ts'
@@ -30,6 +32,9 @@ export interface World {
   sources: Record<string, Source>
   sinks: Record<string, Sink>
   topics: Record<string, Topic>
+  rows: TopicRow[]
+  /** What a plan, and a preflight, say. */
+  plan: SourcePlan
   history(metric: string, query: URLSearchParams): Point[]
 }
 
@@ -329,13 +334,113 @@ function world(o: Options): World {
           records: exact(4_018_112, 'records', now),
           rate: rate(t.name),
           bytes: exact(812_646_400, 'B', now),
-          readers: { count: 0 },
           config: { 'cleanup.policy': 'delete' },
-          readers: { count: 0 },
-          partitions: [{ partition: 0, leader: 0, start: '0', end: '4018112' }],
+          partitions: [
+            { partition: 0, leader: 1, start: '0', end: '3018112', stable: '3018112', replicas: [1, 2], isr: [1, 2] },
+            { partition: 1, leader: 2, start: '0', end: '1000000', stable: '1000000', replicas: [2, 1], isr: [2] },
+          ],
+          owner: 'Shop team',
+          cleanup: 'delete',
+          retention_ms: '604800000',
+          written_by: 'shop',
+          readers: { count: 2 },
+          configs: [
+            { name: 'cleanup.policy', value: 'delete', source: 'default' },
+            { name: 'retention.ms', value: '604800000', source: 'topic' },
+            { name: 'segment.bytes', value: '1073741824', source: 'default' },
+          ],
+          consumers: [
+            {
+              group: 'fulfilment',
+              group_state: 'Stable',
+              members: 3,
+              partitions: 2,
+              state: 'caught_up',
+              lag: { records: exact(71, 'records', now), seconds: within(0.8, 0.4, 1.1, 's', now) },
+            },
+          ],
         } satisfies Topic,
       ]),
     ),
+    rows: [
+      ...tables.map(
+        (t): TopicRow => ({
+          topic: topic(t.name),
+          partitions: 2,
+          records: '4018112',
+          rate: t.rate,
+          bytes: '812646400',
+          owner: 'Shop team',
+          cleanup: 'delete',
+          retention_ms: '604800000',
+          written_by: 'shop',
+          readers: 1,
+          worst: { group: 'fulfilment', state: 'caught_up', seconds: 0.8, low: 0.4, high: 1.1 },
+          last_write: iso(now - 900),
+        }),
+      ),
+      {
+        topic: 'webhooks.dead-letters',
+        partitions: 1,
+        records: '12',
+        rate: 0,
+        bytes: '1992294',
+        owner: 'Shop team',
+        cleanup: 'delete',
+        retention_ms: '1209600000',
+        last_write: iso(now - 86_400_000),
+      },
+      {
+        topic: 'orders.v1',
+        partitions: 24,
+        records: '9007199254740993',
+        rate: 0,
+        bytes: '123000000000',
+        owner: 'Shop team',
+        cleanup: 'delete',
+        retention_ms: '-1',
+        last_write: iso(now - 94 * 86_400_000),
+      },
+      { topic: 'partner.feed', partitions: 6, owner: '', why: '2 of 6 partitions unknown: not the leader' },
+      { topic: '__consumer_offsets', internal: true, partitions: 50, records: '900', rate: 2, bytes: '4096', cleanup: 'compact' },
+    ],
+    plan: {
+      v: 1,
+      kind: 'sources.plan',
+      name: 'shop',
+      server: 'PostgreSQL 17.2',
+      database: 'shop',
+      does: [
+        'the logical replication slot freshet_shop: while Freshet does not run, the server keeps all WAL',
+        'the publication freshet_shop of 2 tables, for insert, update, delete, truncate',
+      ],
+      remove: ["SELECT pg_drop_replication_slot('freshet_shop');", 'DROP PUBLICATION freshet_shop;'],
+      tables: [
+        { table: 'public.orders', topic: topic('orders'), key: 'id', replica_identity: 'full' },
+        {
+          table: 'public.order_lines',
+          topic: topic('order_lines'),
+          key: 'order_id, line',
+          replica_identity: 'default',
+          limit: 'before holds only the replica identity',
+        },
+        {
+          table: 'public.gift_cards',
+          topic: topic('gift_cards'),
+          replica_identity: 'nothing',
+          limit: 'its updates and deletes are not captured',
+        },
+      ],
+      findings: [
+        {
+          level: 'warning',
+          code: 'WARNING',
+          text: "max_slot_wal_keep_size is -1: a slot that nobody reads fills the server's disk; set a limit (ALTER SYSTEM SET max_slot_wal_keep_size = '50GB') to lose the slot rather than the server",
+          mend: "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'",
+        },
+      ],
+      refused: false,
+    },
     history: (metric, query) => history(metric, query, !!o.late && (query.get('sink') === 'warehouse' || query.get('group') !== null)),
   }
 }
@@ -372,7 +477,15 @@ function history(metric: string, query: URLSearchParams, late: boolean): Point[]
 
 function empty(): World {
   const w = world({})
-  return { ...w, map: { ...w.map, nodes: [], edges: [], paths: [], events: [] }, faults: null }
+  return {
+    ...w,
+    map: { ...w.map, nodes: [], edges: [], paths: [], events: [] },
+    faults: null,
+    rows: [],
+    sources: {},
+    sinks: {},
+    topics: {},
+  }
 }
 
 /** 320 nodes, some of them late. */
@@ -482,7 +595,22 @@ function huge(): World {
   const late = nodes.find((n) => n.id === 'group:ledger-worker-3')
   if (late) late.state = 'late'
   const w = world({})
-  return { ...w, map: { ...w.map, nodes, edges, paths, events: [] }, faults: null }
+  const some = w.rows[0] as TopicRow
+  const rows = Array.from(
+    { length: 10_000 },
+    (_, i): TopicRow => ({
+      ...some,
+      topic: `${areas[i % 10]}.stream-${String(i).padStart(5, '0')}`,
+      owner: `${areas[i % 10]} team`,
+      rate: i % 97,
+    }),
+  )
+  const shop = w.sources.shop as Source
+  const wide = Array.from({ length: 1000 }, (_, i) => ({
+    table: `public.table_${String(i).padStart(4, '0')}`,
+    topic: `shop.public.table_${i}`,
+  }))
+  return { ...w, map: { ...w.map, nodes, edges, paths, events: [] }, faults: null, rows, sources: { shop: { ...shop, tables: wide } } }
 }
 
 /** Names and texts that try to be more than text. */
@@ -530,6 +658,20 @@ function hostile(): World {
         total: unknown('s', name),
         hops: [{ from: name, to: name, seconds: unknown('s', name) }],
       })
+    w.rows.push({
+      topic: name,
+      partitions: 1,
+      records: '1',
+      rate: 0,
+      bytes: '1',
+      owner: name,
+      cleanup: name,
+      why: name,
+      readers: 1,
+      worst: { group: name, state: name, seconds: null, low: null, high: null, why: name },
+    })
+    w.sinks[name] = { ...(w.sinks.webhooks as Sink), name, state: name, why: name, topics: [name] }
+    w.sources[name] = { ...(w.sources.shop as Source), name, why: name, state: 'stopped' }
     w.groups[name] = {
       ...(w.groups.analytics as Group),
       group: name,

@@ -464,6 +464,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/history/sparks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Short series of several topics, for a list's rows */
+        get: operations["history-sparks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/instance": {
         parameters: {
             query?: never;
@@ -921,6 +938,23 @@ export interface paths {
         put?: never;
         /** Stop capturing; the slot keeps holding WAL */
         post: operations["sources-pause"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sources/{name}/preflight": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ask a running capture's database again what the plan asked; changes nothing */
+        post: operations["sources-preflight"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2443,12 +2477,18 @@ export interface components {
         };
         Slot: {
             active: boolean;
+            /** @description Seconds until it is cut off, if it goes on so */
+            cut_off?: components["schemas"]["Reading"];
+            /** @description Bytes a second that it holds more, below zero where it holds less */
+            growth?: components["schemas"]["Reading"];
             held_by?: string;
             name: string;
             retained: components["schemas"]["Reading"];
             safe: components["schemas"]["Reading"];
             wal_status?: string;
             why?: string;
+            /** @description How it is, in a sentence */
+            words?: string;
         };
         Source: {
             cluster: string;
@@ -2496,10 +2536,26 @@ export interface components {
         };
         SourceTable: {
             key?: string;
+            /** @description What is not captured of it, or costs something */
             limit?: string;
             replica_identity?: string;
             table: string;
             topic: string;
+        };
+        Spark: {
+            topic: string;
+            values: (number | null)[];
+        };
+        Sparks: {
+            from: string;
+            items: components["schemas"]["Spark"][];
+            kind: string;
+            to: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
         };
         Stage: {
             detail: string;
@@ -3686,6 +3742,42 @@ export interface operations {
             };
         };
     };
+    "history-sparks": {
+        parameters: {
+            query: {
+                cluster?: string;
+                metric: string;
+                topics: string[] | null;
+                from: string;
+                to: string;
+                columns?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sparks"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     instance: {
         parameters: {
             query?: never;
@@ -4666,6 +4758,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Receipt"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "sources-preflight": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SourcePlan"];
                 };
             };
             /** @description Error */

@@ -1,4 +1,6 @@
+import ChartNoAxesGantt from '@lucide/svelte/icons/chart-no-axes-gantt'
 import Database from '@lucide/svelte/icons/database'
+import DoorOpen from '@lucide/svelte/icons/door-open'
 import Gauge from '@lucide/svelte/icons/gauge'
 import History from '@lucide/svelte/icons/history'
 import Inbox from '@lucide/svelte/icons/inbox'
@@ -6,7 +8,6 @@ import Network from '@lucide/svelte/icons/network'
 import Rows3 from '@lucide/svelte/icons/rows-3'
 import Settings2 from '@lucide/svelte/icons/settings-2'
 import ShieldCheck from '@lucide/svelte/icons/shield-check'
-import Spline from '@lucide/svelte/icons/spline'
 import Waypoints from '@lucide/svelte/icons/waypoints'
 import type { Component } from 'svelte'
 import MapView from '../../components/views/MapView.svelte'
@@ -18,7 +19,8 @@ export interface Screen {
   /** The first segment of its path too; the Map's is none. Command go.ID goes there. */
   id: string
   title: string
-  group: 'Watch' | 'Look' | 'Mend' | 'Prove' | ''
+  /** Where in the rail: '' is its foot; one that the rail does not have is found by the palette. */
+  group: 'Watch' | 'Look' | 'Mend' | 'Prove' | '' | 'no rail'
   icon: Component<{ size?: number; strokeWidth?: number }>
   /** The view of a path below it: ['orders'] of #/topics/orders. Only what is opened is fetched. */
   view: (rest: readonly string[]) => Promise<{ default: View }>
@@ -45,13 +47,14 @@ export const screens: readonly Screen[] = [
   { id: 'map', title: 'Map', group: 'Watch', icon: Waypoints, view: () => map },
   { id: 'freshness', title: 'Freshness', group: 'Watch', icon: Gauge, view: () => import('../../components/views/FreshnessView.svelte') },
   { id: 'topics', title: 'Topics', group: 'Look', icon: Rows3, view: (rest) => (rest.length ? topic : topics)() },
-  { id: 'trace', title: 'Trace', group: 'Look', icon: Spline, view: () => import('../../components/views/TraceView.svelte') },
+  { id: 'trace', title: 'Trace', group: 'Look', icon: ChartNoAxesGantt, view: () => import('../../components/views/TraceView.svelte') },
   { id: 'groups', title: 'Groups', group: 'Look', icon: Network, view: (rest) => (rest.length ? group : groups)() },
   { id: 'sources', title: 'Sources', group: 'Look', icon: Database, view: (rest) => (rest.length ? source : sources)() },
   { id: 'sinks', title: 'Sinks', group: 'Look', icon: Inbox, view: (rest) => (rest.length ? sink : sinks)() },
   { id: 'replay', title: 'Replay', group: 'Mend', icon: History, view: ([kind = '']) => (replays.get(kind) ?? replayList)() },
   { id: 'audit', title: 'Audit', group: 'Prove', icon: ShieldCheck, view: () => import('../../components/views/AuditView.svelte') },
   { id: 'settings', title: 'Settings', group: '', icon: Settings2, view: () => import('../../components/views/SettingsView.svelte') },
+  { id: 'welcome', title: 'Welcome', group: 'no rail', icon: DoorOpen, view: () => import('../../components/views/WelcomeView.svelte') },
 ]
 
 export const pathTo = (s: Pick<Screen, 'id'>): readonly string[] => (s.id === 'map' ? [] : [s.id])
