@@ -25,6 +25,10 @@ export async function save(page: Page, path: string, q: Query, name: string): Pr
     a.click()
     return
   }
-  const done = await page.api.post<{ file?: string; bytes?: string }>('/window/save', { path: `/api${path}`, query: query(q).slice(1), name })
+  const done = await page.api.post<{ file?: string; bytes?: string }>('/window/save', {
+    path: `/api${path}`,
+    query: query(q).slice(1),
+    name,
+  })
   if (done.file) page.say(`Saved ${done.file}, ${bytes(Number(done.bytes ?? 0))}`)
 }

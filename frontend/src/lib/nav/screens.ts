@@ -1,4 +1,6 @@
-import Spline from '@lucide/svelte/icons/spline'
+import ChartNoAxesGantt from '@lucide/svelte/icons/chart-no-axes-gantt'
+import DoorOpen from '@lucide/svelte/icons/door-open'
+import Settings from '@lucide/svelte/icons/settings-2'
 import Waypoints from '@lucide/svelte/icons/waypoints'
 import type { Component } from 'svelte'
 import MapView from '../../components/views/MapView.svelte'
@@ -10,7 +12,8 @@ export interface Screen {
   /** The first segment of its path too; the Map's is none. Command go.ID goes there. */
   id: string
   title: string
-  group: 'Watch' | 'Look' | 'Mend' | 'Prove' | ''
+  /** Where in the rail: '' is its foot; one that the rail does not have is found by the palette. */
+  group: 'Watch' | 'Look' | 'Mend' | 'Prove' | '' | 'no rail'
   icon: Component<{ size?: number; strokeWidth?: number }>
   /** The view of a path below it: ['orders'] of #/topics/orders. Only what is opened is fetched. */
   view: (rest: readonly string[]) => Promise<{ default: View }>
@@ -20,7 +23,9 @@ const map = Promise.resolve({ default: MapView })
 
 export const screens: readonly Screen[] = [
   { id: 'map', title: 'Map', group: 'Watch', icon: Waypoints, view: () => map },
-  { id: 'trace', title: 'Trace', group: 'Look', icon: Spline, view: () => import('../../components/views/TraceView.svelte') },
+  { id: 'trace', title: 'Trace', group: 'Look', icon: ChartNoAxesGantt, view: () => import('../../components/views/TraceView.svelte') },
+  { id: 'settings', title: 'Settings', group: '', icon: Settings, view: () => import('../../components/views/SettingsView.svelte') },
+  { id: 'welcome', title: 'Welcome', group: 'no rail', icon: DoorOpen, view: () => import('../../components/views/WelcomeView.svelte') },
 ]
 
 export const pathTo = (s: Pick<Screen, 'id'>): readonly string[] => (s.id === 'map' ? [] : [s.id])

@@ -90,6 +90,15 @@ export function keyWord(key: string): string {
 
 const identifier = (name: string): string => (/^[a-z_][a-z0-9_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`)
 
+/** The parts of SCHEMA.TABLE; a sink's are in quotes. */
+function parts(table: string): string[] {
+  if (table.startsWith('"')) return [...table.matchAll(/"((?:[^"]|"")*)"/g)].map((m) => (m[1] ?? '').replaceAll('""', '"'))
+  const dot = table.indexOf('.')
+  return dot < 0 ? [table] : [table.slice(0, dot), table.slice(dot + 1)]
+}
+
+export const tableWord = (table: string): string => parts(table).join('.')
+
 function select(table: string, key: string): string {
   const columns = keyColumns(key)
   if (!columns.length) return ''
