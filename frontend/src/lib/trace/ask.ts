@@ -102,10 +102,7 @@ export const tableWord = (table: string): string => parts(table).join('.')
 function select(table: string, key: string): string {
   const columns = keyColumns(key)
   if (!columns.length) return ''
-  const [schema = '', name = ''] = table.includes('.')
-    ? [table.slice(0, table.indexOf('.')), table.slice(table.indexOf('.') + 1)]
-    : ['', table]
-  const from = [schema, name].filter(Boolean).map(identifier).join('.')
+  const from = parts(table).map(identifier).join('.')
   return `SELECT * FROM ${from} WHERE ${columns.map(([n, v]) => `${identifier(n)} = ${v}`).join(' AND ')};`
 }
 
