@@ -66,6 +66,7 @@ type App struct {
 
 	store       *store.Store
 	secrets     *secret.Store
+	verified    atomic.Pointer[api.AuditReport] // what the last verification of the history found
 	history     *store.History
 	feed        *feed.Feed
 	sessions    *auth.Sessions

@@ -267,7 +267,9 @@ func recordAnswer(r *stream.Record, row bool) api.Record {
 	if err != nil {
 		return out
 	}
-	if change, ok, err := decode.Debezium(r, &v); ok && err == nil {
+	keyless := *r // what the key is does not matter here
+	keyless.Key = nil
+	if change, ok, err := decode.Debezium(&keyless, &v); ok && err == nil {
 		out.Op, out.Commit = string(change.Op), api.Time(change.CommitTime)
 	}
 	switch {

@@ -173,9 +173,9 @@ func (s sinks) List(ctx context.Context) ([]api.Sink, error) {
 	return list, nil
 }
 
-// lastParked are the newest records that a sink went on without.
-func (s sinks) lastParked(ctx context.Context, name string, most int) ([]api.ParkedRecord, error) {
-	parked, err := s.store.Ledger().Parked(ctx, name, most)
+// lastParked are the newest records that a sink, or a job, went on without.
+func (s sinks) lastParked(ctx context.Context, owner string, most int) ([]api.ParkedRecord, error) {
+	parked, err := s.store.Ledger().Parked(ctx, owner, most)
 	var out []api.ParkedRecord
 	for _, p := range parked {
 		out = append(out, api.ParkedRecord{Topic: p.Topic, Partition: p.Partition, Offset: api.ID(p.Offset),

@@ -74,9 +74,13 @@ func (m measured) traceIn(ctx context.Context, cluster, topic, key string, out *
 		item := replay.Item{Record: rec}
 		if v, err := decode.JSON(rec.Value); err == nil {
 			item.Value = &v
-			if change, ok, err := decode.Debezium(rec, &v); ok && err == nil {
-				item.Change = change
+			change, _, err := decode.Debezium(rec, &v)
+			if err != nil { // its key may be of another kind
+				keyless := *rec
+				keyless.Key = nil
+				change, _, _ = decode.Debezium(&keyless, &v)
 			}
+			item.Change = change
 		}
 		newest = &item
 		out.Items = append(out.Items, m.version(c.Name(), &item))

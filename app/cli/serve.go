@@ -158,8 +158,17 @@ func childCommand() *cobra.Command {
 
 func desktopCommand(g *globals) *cobra.Command {
 	return &cobra.Command{
-		Use: "desktop", Short: "The window (desktop build)", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return app.Window(cmd.Context(), g.data, g.logger()) },
+		Use: "desktop [LINK]", Short: "The window (desktop build), at a link freshet://open#/… where one is given", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			hash := ""
+			if len(args) > 0 {
+				var err error
+				if hash, err = app.LinkHash(args[0]); err != nil {
+					return err
+				}
+			}
+			return app.Window(cmd.Context(), g.data, hash, g.logger())
+		},
 	}
 }
 

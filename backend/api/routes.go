@@ -326,6 +326,9 @@ func replayRoutes(api huma.API, r Replay) {
 	one(api, auth.Read, http.MethodGet, "/replay/jobs/{ref}", "replay-show-job", "One job", func(ctx context.Context, in *PlanIn) (JobAnswer, error) {
 		return r.ShowJob(ctx, in.Ref)
 	})
+	list(api, auth.Read, "/replay/jobs/{ref}/parked", "replay-parked", "The newest records that a job set aside: refused, failed or in doubt", "replay.parked", func(ctx context.Context, in *PlanIn) ([]ParkedRecord, error) {
+		return r.Parked(ctx, in.Ref)
+	})
 	for verb, f := range map[string]func(context.Context, string, RunSpec) (JobAnswer, error){"pause": r.Pause, "resume": r.Resume, "cancel": r.Cancel} {
 		one(api, auth.Run, http.MethodPost, "/replay/jobs/{ref}/"+verb, "replay-"+verb, "Ask a job to "+verb, func(ctx context.Context, in *runIn) (JobAnswer, error) {
 			return f(ctx, in.Ref, in.Body)
@@ -354,17 +357,15 @@ func auditRoutes(api huma.API, a Audit) {
 	type proofIn struct {
 		Seq string `path:"seq"`
 	}
-	type proof struct {
-		Head
-		Proof json.RawMessage `json:"proof"`
-	}
-	one(api, auth.Read, http.MethodGet, "/audit/{seq}/proof", "audit-proof", "That an entry is in the signed history", func(ctx context.Context, in *proofIn) (proof, error) {
+	one(api, auth.Read, http.MethodGet, "/audit/{seq}/proof", "audit-proof", "That an entry is in the signed history", func(ctx context.Context, in *proofIn) (AuditProof, error) {
 		seq, err := strconv.ParseUint(in.Seq, 10, 64)
 		if err != nil {
-			return proof{}, fault.New(fault.Invalid, "read the entry's number", "give the seq that audit list shows", "%q is no number", in.Seq)
+			return AuditProof{}, fault.New(fault.Invalid, "read the entry's number", "give the seq that audit list shows", "%q is no number", in.Seq)
 		}
-		p, err := a.Proof(ctx, seq)
-		return proof{head("audit.proof"), p}, err
+		return a.Proof(ctx, seq)
+	})
+	one(api, auth.Read, http.MethodGet, "/audit/state", "audit-state", "How long the history is, how far it is signed, and what the last verification found", func(ctx context.Context, _ *none) (AuditState, error) {
+		return a.State(ctx)
 	})
 	one(api, auth.Read, http.MethodPost, "/audit/verify", "audit-verify", "Verify the history", func(ctx context.Context, _ *none) (AuditReport, error) {
 		return a.Verify(ctx)

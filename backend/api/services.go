@@ -133,6 +133,8 @@ type Replay interface {
 	Resume(ctx context.Context, id string, spec RunSpec) (JobAnswer, error)
 	Cancel(ctx context.Context, id string, spec RunSpec) (JobAnswer, error)
 	List(ctx context.Context) ([]ReplayItem, error)
+	// Parked are the newest records that a job set aside.
+	Parked(ctx context.Context, id string) ([]ParkedRecord, error)
 }
 
 // AuditQuery selects entries.
@@ -145,7 +147,8 @@ type AuditQuery struct {
 // Audit is the history of acts.
 type Audit interface {
 	List(ctx context.Context, q AuditQuery) (items []AuditEntry, next string, err error)
-	Proof(ctx context.Context, seq uint64) (json.RawMessage, error)
+	Proof(ctx context.Context, seq uint64) (AuditProof, error)
+	State(ctx context.Context) (AuditState, error)
 	Verify(ctx context.Context) (AuditReport, error)
 	Export(ctx context.Context, w io.Writer) error
 }

@@ -24,14 +24,20 @@ const pairs = [
   ['unknown', ['paper', 'paper-2', 'float'], text],
   ['prod', ['paper', 'prod-wash'], text],
   ['staging', ['paper', 'paper-3'], text],
+  ['ink', ['add-wash', 'del-wash'], text],
+  ['ink-3', ['add-wash', 'del-wash'], text],
+  ['add', ['paper', 'add-wash'], text],
+  ['del', ['paper', 'del-wash'], text],
+  ['syn-key', ['paper', 'add-wash', 'del-wash', 'paper-2'], text],
+  ['syn-str', ['paper', 'add-wash', 'del-wash', 'paper-2'], text],
+  ['syn-num', ['paper', 'add-wash', 'del-wash', 'paper-2'], text],
+  ['syn-kw', ['paper', 'add-wash', 'del-wash', 'paper-2'], text],
   ['line-3', ['paper', 'paper-2', 'float'], mark],
   ['series', ['paper', 'paper-2', 'bad-wash'], mark],
   ...['c1', 'c2', 'c3', 'c4', 'c5', 'c6'].map((c) => [c, ['paper'], mark]),
-  ['add', ['paper', 'add-wash'], text],
-  ['del', ['paper', 'del-wash'], text],
   ['good', ['good-wash'], text],
   ['unknown', ['unknown-wash'], text],
-  ...['syn-key', 'syn-str', 'syn-num', 'syn-kw'].map((c) => [c, ['paper', 'paper-2', 'water-wash'], text]),
+  ...['syn-key', 'syn-str', 'syn-num', 'syn-kw'].map((c) => [c, ['water-wash'], text]),
 ]
 
 const channels = (hex) => [1, 3, 5].map((i) => Number.parseInt(hex.slice(i, i + 2), 16) / 255)

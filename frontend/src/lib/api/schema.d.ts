@@ -38,6 +38,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/audit/state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How long the history is, how far it is signed, and what the last verification found */
+        get: operations["audit-state"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/audit/verify": {
         parameters: {
             query?: never;
@@ -526,6 +543,23 @@ export interface paths {
         put?: never;
         /** Ask a job to cancel */
         post: operations["replay-cancel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/replay/jobs/{ref}/parked": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The newest records that a job set aside: refused, failed or in doubt */
+        get: operations["replay-parked"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1195,6 +1229,13 @@ export interface components {
             seq: string;
             subject: string;
         };
+        AuditFinding: {
+            code: string;
+            entry?: string;
+            message: string;
+            /** @description Of a run of entries, the last */
+            to?: string;
+        };
         AuditPoint: {
             /** @description The last 8 hexadecimal digits of the tree's root */
             root?: string;
@@ -1202,23 +1243,66 @@ export interface components {
             seq?: string;
             size?: string;
         };
+        AuditProof: {
+            /** @description The signed note, as https://c2sp.org/tlog-checkpoint has it */
+            checkpoint?: string;
+            /** @description Public keys that sign this history, as golang.org/x/mod/sumdb/note writes them */
+            keys: string[];
+            kind: string;
+            /** @description The line of canonical JSON whose hash is the entry's */
+            leaf: string;
+            /** @description Hashes of RFC 6962's inclusion proof in base64, from the leaf up; none where no checkpoint covers the entry yet */
+            proof: string[];
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
         AuditReport: {
+            /** @description When it began */
+            at: string;
+            by: string;
             chained: string;
+            checkpoint_source: string;
             code?: string;
             db_size: string;
             /** Format: int64 */
             exit: number;
+            findings: components["schemas"]["AuditFinding"][];
             kind: string;
             message: string;
+            /** Format: int64 */
+            more_findings?: number;
             ok: boolean;
             proved: string;
             root?: string;
+            /** Format: double */
+            took_s: number;
             /**
              * Format: int64
              * @description Version of the shape, 1
              */
             v: number;
             warnings?: string[] | null;
+        };
+        AuditState: {
+            kind: string;
+            origin: string;
+            /** @description The last 8 hexadecimal digits of the root that it signs */
+            root?: string;
+            /** @description Entries that the newest checkpoint covers */
+            signed: string;
+            size: string;
+            /** @description Why the history takes no entry any more */
+            trouble?: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+            /** @description The last verification since this process began; it says nothing of later entries */
+            verified?: components["schemas"]["AuditReport"];
         };
         Cluster: {
             brokers: string[];
@@ -1308,10 +1392,14 @@ export interface components {
         Evidence: {
             at: string;
             bytes: string;
+            /** @description Those of filtered on which the filter failed */
+            dropped: string;
             /** Format: int64 */
             est_seconds: number | null;
             filtered: string;
             holes: components["schemas"]["Holes"];
+            /** @description By how much a record was older than the newest before it in its partition, at most */
+            largest_disorder_ms: string;
             /** Format: int64 */
             samples: number;
             seen: string;
@@ -1518,10 +1606,16 @@ export interface components {
             to: string;
         };
         JobAnswer: {
+            /** @description Who ran it */
+            actor: string;
             audit: components["schemas"]["AuditPoint"];
+            /** @description Who made the plan */
+            author: string;
             /** @description The rule that blocks it */
             blocked?: string;
+            cluster: string;
             counts: components["schemas"]["Counts"];
+            created?: string;
             /** Format: int64 */
             epoch: number;
             /** Format: int64 */
@@ -1530,15 +1624,19 @@ export interface components {
             kind: string;
             /** @description clean, exceptions, failed, cancelled; null while it runs */
             outcome: string | null;
+            plan_hash: string;
             plan_id: string;
             rate: components["schemas"]["JobRate"];
             reason?: string;
             /** @description It goes on by itself once the cause is gone */
             resumes?: boolean;
             shards: components["schemas"]["JobShard"][];
+            sink: string;
             started?: string;
             state: string;
+            target?: string;
             title?: string;
+            topic: string;
             updated?: string;
             /**
              * Format: int64
@@ -1556,6 +1654,9 @@ export interface components {
             records_per_s: number;
         };
         JobShard: {
+            /** @description The rule that blocks it */
+            blocked?: string;
+            counts: components["schemas"]["Counts"];
             end: string;
             next: string;
             /** Format: int32 */
@@ -1625,6 +1726,16 @@ export interface components {
         };
         ListObjective: {
             items: components["schemas"]["Objective"][];
+            kind: string;
+            next_cursor?: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        ListParkedRecord: {
+            items: components["schemas"]["ParkedRecord"][];
             kind: string;
             next_cursor?: string;
             /**
@@ -1840,6 +1951,8 @@ export interface components {
             text?: string;
         };
         PlanAnswer: {
+            /** @description Every signature under it, also those that no longer count */
+            approvals: components["schemas"]["PlanApproval"][];
             /** Format: int64 */
             approvals_have: number;
             /** Format: int64 */
@@ -1853,6 +1966,8 @@ export interface components {
             plan?: unknown;
             plan_hash: string;
             plan_id: string;
+            /** @description Of the state */
+            reason?: string;
             /** Format: int64 */
             risk: number;
             samples?: components["schemas"]["Sample"][] | null;
@@ -1864,6 +1979,15 @@ export interface components {
              */
             v: number;
             warnings: components["schemas"]["Warning"][];
+        };
+        PlanApproval: {
+            at: string;
+            by: string;
+            evidence_sha256?: string;
+            key_id: string;
+            not_after: string;
+            self_approved?: boolean;
+            sig: string;
         };
         PlanSpec: {
             /** @description The whole topic */
@@ -1939,15 +2063,6 @@ export interface components {
             /** @enum {string} */
             kind: "local" | "staging" | "production";
             name: string;
-        };
-        Proof: {
-            kind: string;
-            proof: unknown;
-            /**
-             * Format: int64
-             * @description Version of the shape, 1
-             */
-            v: number;
         };
         Reading: {
             /** Format: date-time */
@@ -2025,9 +2140,21 @@ export interface components {
             v: number;
         };
         ReplayItem: {
+            /**
+             * Format: int64
+             * @description Of a plan
+             */
+            approvals_needed?: number;
             author?: string;
+            blocked?: string;
             created?: string;
             id: string;
+            outcome?: string;
+            /** @description Of a job */
+            plan_id?: string;
+            reason?: string;
+            /** @description It goes on by itself once the cause is gone */
+            resumes?: boolean;
             seen?: string;
             state: string;
             title: string;
@@ -2594,6 +2721,35 @@ export interface operations {
             };
         };
     };
+    "audit-state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditState"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     "audit-verify": {
         parameters: {
             query?: never;
@@ -2640,7 +2796,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Proof"];
+                    "application/json": components["schemas"]["AuditProof"];
                 };
             };
             /** @description Error */
@@ -3526,6 +3682,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["JobAnswer"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "replay-parked": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListParkedRecord"];
                 };
             };
             /** @description Error */

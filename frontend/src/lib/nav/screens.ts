@@ -1,6 +1,9 @@
 import ChartNoAxesGantt from '@lucide/svelte/icons/chart-no-axes-gantt'
 import DoorOpen from '@lucide/svelte/icons/door-open'
+import History from '@lucide/svelte/icons/history'
+import List from '@lucide/svelte/icons/list'
 import Settings from '@lucide/svelte/icons/settings-2'
+import ShieldCheck from '@lucide/svelte/icons/shield-check'
 import Waypoints from '@lucide/svelte/icons/waypoints'
 import type { Component } from 'svelte'
 import MapView from '../../components/views/MapView.svelte'
@@ -21,9 +24,20 @@ export interface Screen {
 
 const map = Promise.resolve({ default: MapView })
 
+// Each import stands in a function of its own: of several in one expression, the bundler fetches the styles of the last alone.
+const replayList = () => import('../../components/views/ReplayView.svelte')
+const replays = new Map<string, () => Promise<{ default: View }>>([
+  ['new', () => import('../../components/views/ReplayNewView.svelte')],
+  ['plans', () => import('../../components/views/ReplayPlanView.svelte')],
+  ['jobs', () => import('../../components/views/ReplayJobView.svelte')],
+])
+
 export const screens: readonly Screen[] = [
   { id: 'map', title: 'Map', group: 'Watch', icon: Waypoints, view: () => map },
+  { id: 'topics', title: 'Topics', group: 'Look', icon: List, view: () => import('../../components/views/TopicView.svelte') },
   { id: 'trace', title: 'Trace', group: 'Look', icon: ChartNoAxesGantt, view: () => import('../../components/views/TraceView.svelte') },
+  { id: 'replay', title: 'Replay', group: 'Mend', icon: History, view: ([kind = '']) => (replays.get(kind) ?? replayList)() },
+  { id: 'audit', title: 'Audit', group: 'Prove', icon: ShieldCheck, view: () => import('../../components/views/AuditView.svelte') },
   { id: 'settings', title: 'Settings', group: '', icon: Settings, view: () => import('../../components/views/SettingsView.svelte') },
   { id: 'welcome', title: 'Welcome', group: 'no rail', icon: DoorOpen, view: () => import('../../components/views/WelcomeView.svelte') },
 ]
