@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Services are the rooms behind the routes. Demo is nil where no demo runs.
+// Services are the rooms behind the routes.
 type Services struct {
 	Instance Instance
 	Feed     Feed
@@ -20,12 +20,8 @@ type Services struct {
 	Replay   Replay
 	Audit    Audit
 	Demo     Demo
-}
-
-// Instance tells of the program itself.
-type Instance interface {
-	Status(ctx context.Context) []Part
-	Version() Version
+	Views    Views
+	Trials   Trials
 }
 
 // Feed is what changed, held until there is something.
@@ -137,6 +133,8 @@ type Replay interface {
 	Resume(ctx context.Context, id string, spec RunSpec) (JobAnswer, error)
 	Cancel(ctx context.Context, id string, spec RunSpec) (JobAnswer, error)
 	List(ctx context.Context) ([]ReplayItem, error)
+	// Parked are the newest records that a job set aside.
+	Parked(ctx context.Context, id string) ([]ParkedRecord, error)
 }
 
 // AuditQuery selects entries.
@@ -149,14 +147,15 @@ type AuditQuery struct {
 // Audit is the history of acts.
 type Audit interface {
 	List(ctx context.Context, q AuditQuery) (items []AuditEntry, next string, err error)
-	Proof(ctx context.Context, seq uint64) (json.RawMessage, error)
+	Proof(ctx context.Context, seq uint64) (AuditProof, error)
+	State(ctx context.Context) (AuditState, error)
 	Verify(ctx context.Context) (AuditReport, error)
 	Export(ctx context.Context, w io.Writer) error
 }
 
-// Demo is the demo world.
-type Demo interface {
-	Faults(ctx context.Context) []Fault
+// DemoWorld is the demo world while it runs.
+type DemoWorld interface {
+	Faults(ctx context.Context) ([]Fault, error)
 	StartFault(ctx context.Context, name string, d time.Duration) (Receipt, error)
 	StopFault(ctx context.Context, name string) (Receipt, error)
 	Load(ctx context.Context, act string, rate float64) (Receipt, error)

@@ -132,14 +132,6 @@ type UnlockSpec struct {
 	Acts       []string `json:"acts,omitempty"`
 }
 
-// Stage is one stage of a connection test.
-type Stage struct {
-	Stage  string `json:"stage"`
-	OK     bool   `json:"ok"`
-	Detail string `json:"detail"`
-	Next   string `json:"next,omitempty"`
-}
-
 // SourceSpec asks for a capture.
 type SourceSpec struct {
 	Name       string   `json:"name" minLength:"1" maxLength:"40"`
@@ -382,16 +374,50 @@ type AuditEntry struct {
 	Hash    string          `json:"hash,omitempty"`
 }
 
+// AuditProof is an entry as it was hashed, and the proof that a signed checkpoint includes it.
+type AuditProof struct {
+	Head
+	Leaf       string   `json:"leaf" doc:"The line of canonical JSON whose hash is the entry's"`
+	Proof      []string `json:"proof" nullable:"false" doc:"Hashes of RFC 6962's inclusion proof in base64, from the leaf up; none where no checkpoint covers the entry yet"`
+	Checkpoint string   `json:"checkpoint,omitempty" doc:"The signed note, as https://c2sp.org/tlog-checkpoint has it"`
+	Keys       []string `json:"keys" nullable:"false" doc:"Public keys that sign this history, as golang.org/x/mod/sumdb/note writes them"`
+}
+
+// AuditState says how long the history is, how far it is signed, and what the last verification found.
+type AuditState struct {
+	Head
+	Origin   string       `json:"origin"`
+	Size     string       `json:"size"`
+	Signed   string       `json:"signed" doc:"Entries that the newest checkpoint covers"`
+	Root     string       `json:"root,omitempty" doc:"The last 8 hexadecimal digits of the root that it signs"`
+	Trouble  string       `json:"trouble,omitempty" doc:"Why the history takes no entry any more"`
+	Verified *AuditReport `json:"verified,omitempty" doc:"The last verification since this process began; it says nothing of later entries"`
+}
+
 // AuditReport is what a verification found, as `freshet audit verify -o json` has it.
 type AuditReport struct {
 	Head
-	OK      bool     `json:"ok"`
-	Exit    int      `json:"exit"`
-	Code    string   `json:"code,omitempty"`
-	Message string   `json:"message"`
-	Size    string   `json:"db_size"`
-	Root    string   `json:"root,omitempty"`
-	Proved  string   `json:"proved"`
-	Chained string   `json:"chained"`
-	Notes   []string `json:"warnings,omitempty"`
+	OK       bool           `json:"ok"`
+	Exit     int            `json:"exit"`
+	Code     string         `json:"code,omitempty"`
+	Message  string         `json:"message"`
+	Size     string         `json:"db_size"`
+	Root     string         `json:"root,omitempty"`
+	Proved   string         `json:"proved"`
+	Chained  string         `json:"chained"`
+	Source   string         `json:"checkpoint_source"`
+	Findings []AuditFinding `json:"findings" nullable:"false"`
+	More     int            `json:"more_findings,omitempty"`
+	Notes    []string       `json:"warnings,omitempty"`
+	At       string         `json:"at" doc:"When it began"`
+	Seconds  float64        `json:"took_s"`
+	By       string         `json:"by"`
+}
+
+// AuditFinding is one thing that does not verify.
+type AuditFinding struct {
+	Code    string `json:"code"`
+	Entry   string `json:"entry,omitempty"`
+	To      string `json:"to,omitempty" doc:"Of a run of entries, the last"`
+	Message string `json:"message"`
 }

@@ -87,6 +87,9 @@ func OpenHistory(dir string, o HistoryOptions) (*History, error) {
 	return &History{dir: dir, o: o, slots: map[probes.Series]*slotted{}}, nil
 }
 
+// Limits are the days and the bytes that are kept.
+func (h *History) Limits() (days int, bytes int64) { return h.o.Days, h.o.Bytes }
+
 // Append implements probes.Recorder. A reading counts for the time it is of; where that is none, or not near the round's,
 // for the round's.
 func (h *History) Append(ctx context.Context, at time.Time, points []probes.Point) error {

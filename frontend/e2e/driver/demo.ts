@@ -40,6 +40,10 @@ export class Demo {
     return this
   }
 
+  get dir(): string {
+    return this.#dir
+  }
+
   get url(): string {
     return new URL(this.link).origin
   }

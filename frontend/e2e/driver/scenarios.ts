@@ -365,6 +365,7 @@ function world(o: Options): World {
           records: exact(4_018_112, 'records', now),
           rate: rate(t.name),
           bytes: exact(812_646_400, 'B', now),
+          readers: { count: 0 },
           config: { 'cleanup.policy': 'delete' },
           partitions: [{ partition: 0, leader: 0, start: '0', end: '4018112' }],
         } satisfies Topic,

@@ -38,6 +38,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/audit/state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How long the history is, how far it is signed, and what the last verification found */
+        get: operations["audit-state"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/audit/verify": {
         parameters: {
             query?: never;
@@ -84,6 +101,23 @@ export interface paths {
         put?: never;
         /** Add a cluster, read-only */
         post: operations["clusters-add"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/clusters/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Test a connection that is not saved yet */
+        post: operations["clusters-try"];
         delete?: never;
         options?: never;
         head?: never;
@@ -158,6 +192,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/demo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether the demo runs here, or may */
+        get: operations["demo-state"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/demo/faults": {
         parameters: {
             query?: never;
@@ -220,6 +271,40 @@ export interface paths {
         put?: never;
         /** The shop's writes */
         post: operations["demo-load"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/demo/start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Start the demo in this instance, which has nothing of its own yet */
+        post: operations["demo-start"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/diagnostics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a bug report needs, as a zip, without secrets and record contents */
+        get: operations["diagnostics"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -345,6 +430,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/instance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The running instance */
+        get: operations["instance"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/map": {
         parameters: {
             query?: never;
@@ -354,6 +456,23 @@ export interface paths {
         };
         /** The whole pipeline now */
         get: operations["map"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/objectives": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How fresh paths must be */
+        get: operations["objectives"];
         put?: never;
         post?: never;
         delete?: never;
@@ -424,6 +543,23 @@ export interface paths {
         put?: never;
         /** Ask a job to cancel */
         post: operations["replay-cancel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/replay/jobs/{ref}/parked": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The newest records that a job set aside: refused, failed or in doubt */
+        get: operations["replay-parked"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -578,6 +714,23 @@ export interface paths {
         put?: never;
         /** Create a sink */
         post: operations["sinks-create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sinks/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Test a sink that is not saved yet */
+        post: operations["sinks-try"];
         delete?: never;
         options?: never;
         head?: never;
@@ -962,10 +1115,70 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/views": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Saved views */
+        get: operations["views-list"];
+        put?: never;
+        /** Save a view, in place of what has its name */
+        post: operations["views-save"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/views/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Forget a view */
+        delete: operations["views-remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        About: {
+            commit: string;
+            config_file?: string;
+            data_dir: string;
+            disk: components["schemas"]["DiskUse"][];
+            history: components["schemas"]["Kept"];
+            kind: string;
+            listen: string[];
+            objectives: components["schemas"]["Objective"][];
+            /** @description Nobody reaches it from elsewhere */
+            only_this_machine: boolean;
+            owners: components["schemas"]["Owner"][];
+            person: components["schemas"]["Asker"];
+            profile: components["schemas"]["Profile"];
+            secrets: components["schemas"]["SecretStore"];
+            /** Format: date-time */
+            started: string;
+            url: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+            version: string;
+        };
         ApprovalAnswer: {
             at: string;
             by: string;
@@ -997,6 +1210,13 @@ export interface components {
             ttl_s?: number;
             withdraw?: boolean;
         };
+        Asker: {
+            /** @description What they may do */
+            acts: string[];
+            id: string;
+            /** @description The owner of the data directory, at this machine */
+            local: boolean;
+        };
         AuditEntry: {
             action: string;
             actor: string;
@@ -1009,6 +1229,13 @@ export interface components {
             seq: string;
             subject: string;
         };
+        AuditFinding: {
+            code: string;
+            entry?: string;
+            message: string;
+            /** @description Of a run of entries, the last */
+            to?: string;
+        };
         AuditPoint: {
             /** @description The last 8 hexadecimal digits of the tree's root */
             root?: string;
@@ -1016,23 +1243,66 @@ export interface components {
             seq?: string;
             size?: string;
         };
+        AuditProof: {
+            /** @description The signed note, as https://c2sp.org/tlog-checkpoint has it */
+            checkpoint?: string;
+            /** @description Public keys that sign this history, as golang.org/x/mod/sumdb/note writes them */
+            keys: string[];
+            kind: string;
+            /** @description The line of canonical JSON whose hash is the entry's */
+            leaf: string;
+            /** @description Hashes of RFC 6962's inclusion proof in base64, from the leaf up; none where no checkpoint covers the entry yet */
+            proof: string[];
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
         AuditReport: {
+            /** @description When it began */
+            at: string;
+            by: string;
             chained: string;
+            checkpoint_source: string;
             code?: string;
             db_size: string;
             /** Format: int64 */
             exit: number;
+            findings: components["schemas"]["AuditFinding"][];
             kind: string;
             message: string;
+            /** Format: int64 */
+            more_findings?: number;
             ok: boolean;
             proved: string;
             root?: string;
+            /** Format: double */
+            took_s: number;
             /**
              * Format: int64
              * @description Version of the shape, 1
              */
             v: number;
             warnings?: string[] | null;
+        };
+        AuditState: {
+            kind: string;
+            origin: string;
+            /** @description The last 8 hexadecimal digits of the root that it signs */
+            root?: string;
+            /** @description Entries that the newest checkpoint covers */
+            signed: string;
+            size: string;
+            /** @description Why the history takes no entry any more */
+            trouble?: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+            /** @description The last verification since this process began; it says nothing of later entries */
+            verified?: components["schemas"]["AuditReport"];
         };
         Cluster: {
             brokers: string[];
@@ -1071,6 +1341,28 @@ export interface components {
             seen: string;
             written: string;
         };
+        DemoState: {
+            /** @description Starting: what it is at; failed: why */
+            detail?: string;
+            kind: string;
+            may_start: boolean;
+            /** @description Failed: what a person must do */
+            needs?: string;
+            /** @enum {string} */
+            state: "none" | "starting" | "running" | "failed";
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+            /** @description Why it may not be started here, and what to do instead */
+            why_not?: string;
+        };
+        DiskUse: {
+            bytes: components["schemas"]["Reading"];
+            holds: string;
+            part: string;
+        };
         Edge: {
             delay?: components["schemas"]["Reading"];
             from: string;
@@ -1100,10 +1392,14 @@ export interface components {
         Evidence: {
             at: string;
             bytes: string;
+            /** @description Those of filtered on which the filter failed */
+            dropped: string;
             /** Format: int64 */
             est_seconds: number | null;
             filtered: string;
             holes: components["schemas"]["Holes"];
+            /** @description By how much a record was older than the newest before it in its partition, at most */
+            largest_disorder_ms: string;
             /** Format: int64 */
             samples: number;
             seen: string;
@@ -1259,6 +1555,14 @@ export interface components {
             state?: string;
             topic: string;
         };
+        Head: {
+            kind: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
         HeldRow: {
             /**
              * Format: int64
@@ -1302,10 +1606,16 @@ export interface components {
             to: string;
         };
         JobAnswer: {
+            /** @description Who ran it */
+            actor: string;
             audit: components["schemas"]["AuditPoint"];
+            /** @description Who made the plan */
+            author: string;
             /** @description The rule that blocks it */
             blocked?: string;
+            cluster: string;
             counts: components["schemas"]["Counts"];
+            created?: string;
             /** Format: int64 */
             epoch: number;
             /** Format: int64 */
@@ -1314,15 +1624,19 @@ export interface components {
             kind: string;
             /** @description clean, exceptions, failed, cancelled; null while it runs */
             outcome: string | null;
+            plan_hash: string;
             plan_id: string;
             rate: components["schemas"]["JobRate"];
             reason?: string;
             /** @description It goes on by itself once the cause is gone */
             resumes?: boolean;
             shards: components["schemas"]["JobShard"][];
+            sink: string;
             started?: string;
             state: string;
+            target?: string;
             title?: string;
+            topic: string;
             updated?: string;
             /**
              * Format: int64
@@ -1340,6 +1654,9 @@ export interface components {
             records_per_s: number;
         };
         JobShard: {
+            /** @description The rule that blocks it */
+            blocked?: string;
+            counts: components["schemas"]["Counts"];
             end: string;
             next: string;
             /** Format: int32 */
@@ -1348,6 +1665,11 @@ export interface components {
             sink_next: string;
             start: string;
             state: string;
+        };
+        Kept: {
+            bytes: string;
+            /** Format: int64 */
+            days: number;
         };
         Lag: {
             records: components["schemas"]["Reading"];
@@ -1394,6 +1716,26 @@ export interface components {
         };
         ListGroup: {
             items: components["schemas"]["Group"][];
+            kind: string;
+            next_cursor?: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        ListObjective: {
+            items: components["schemas"]["Objective"][];
+            kind: string;
+            next_cursor?: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        ListParkedRecord: {
+            items: components["schemas"]["ParkedRecord"][];
             kind: string;
             next_cursor?: string;
             /**
@@ -1482,6 +1824,16 @@ export interface components {
              */
             v: number;
         };
+        ListView: {
+            items: components["schemas"]["View"][];
+            kind: string;
+            next_cursor?: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
         Load: {
             /** @enum {string} */
             act: "pause" | "resume" | "rate";
@@ -1530,6 +1882,24 @@ export interface components {
             /** @enum {string} */
             trend: "rising" | "falling" | "steady" | "unknown";
             why?: string;
+        };
+        Objective: {
+            name: string;
+            /** Format: double */
+            seconds: number;
+            /** @enum {string} */
+            source: "config" | "demo" | "default";
+            /** @description Pattern of SCHEMA.TABLE */
+            table: string;
+            /** @description Pattern of sink:NAME or group:NAME */
+            to: string;
+        };
+        Owner: {
+            name: string;
+            /** @description Patterns of names, or of nodes of the map */
+            of: string[];
+            /** @enum {string} */
+            source: "config" | "demo";
         };
         ParkedRecord: {
             at: string;
@@ -1581,6 +1951,8 @@ export interface components {
             text?: string;
         };
         PlanAnswer: {
+            /** @description Every signature under it, also those that no longer count */
+            approvals: components["schemas"]["PlanApproval"][];
             /** Format: int64 */
             approvals_have: number;
             /** Format: int64 */
@@ -1594,6 +1966,8 @@ export interface components {
             plan?: unknown;
             plan_hash: string;
             plan_id: string;
+            /** @description Of the state */
+            reason?: string;
             /** Format: int64 */
             risk: number;
             samples?: components["schemas"]["Sample"][] | null;
@@ -1605,6 +1979,15 @@ export interface components {
              */
             v: number;
             warnings: components["schemas"]["Warning"][];
+        };
+        PlanApproval: {
+            at: string;
+            by: string;
+            evidence_sha256?: string;
+            key_id: string;
+            not_after: string;
+            self_approved?: boolean;
+            sig: string;
         };
         PlanSpec: {
             /** @description The whole topic */
@@ -1680,15 +2063,6 @@ export interface components {
             /** @enum {string} */
             kind: "local" | "staging" | "production";
             name: string;
-        };
-        Proof: {
-            kind: string;
-            proof: unknown;
-            /**
-             * Format: int64
-             * @description Version of the shape, 1
-             */
-            v: number;
         };
         Reading: {
             /** Format: date-time */
@@ -1766,9 +2140,21 @@ export interface components {
             v: number;
         };
         ReplayItem: {
+            /**
+             * Format: int64
+             * @description Of a plan
+             */
+            approvals_needed?: number;
             author?: string;
+            blocked?: string;
             created?: string;
             id: string;
+            outcome?: string;
+            /** @description Of a job */
+            plan_id?: string;
+            reason?: string;
+            /** @description It goes on by itself once the cause is gone */
+            resumes?: boolean;
             seen?: string;
             state: string;
             title: string;
@@ -1871,6 +2257,11 @@ export interface components {
             /** Format: int32 */
             partition: number;
             to: string;
+        };
+        SecretStore: {
+            /** @enum {string} */
+            kind: "keyring" | "age_file";
+            where: string;
         };
         Sink: {
             cluster?: string;
@@ -1977,6 +2368,15 @@ export interface components {
             next?: string;
             ok: boolean;
             stage: string;
+            /** @enum {string} */
+            state: "ok" | "failed" | "denied" | "not_tried";
+            /**
+             * Format: double
+             * @description Seconds
+             */
+            took_s: number;
+            /** @description Of a right: what is not known without it */
+            without?: string;
         };
         Topic: {
             bytes: components["schemas"]["Reading"];
@@ -2165,6 +2565,11 @@ export interface components {
             v: number;
             version: string;
         };
+        View: {
+            hash: string;
+            name: string;
+            readonly saved?: string;
+        };
         Waited: {
             kind: string;
             mark: string;
@@ -2211,6 +2616,15 @@ export interface components {
         };
         WithHeadTopic: {
             item: components["schemas"]["Topic"];
+            kind: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        WithHeadView: {
+            item: components["schemas"]["View"];
             kind: string;
             /**
              * Format: int64
@@ -2292,6 +2706,35 @@ export interface operations {
             };
         };
     };
+    "audit-state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditState"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     "audit-verify": {
         parameters: {
             query?: never;
@@ -2338,7 +2781,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Proof"];
+                    "application/json": components["schemas"]["AuditProof"];
                 };
             };
             /** @description Error */
@@ -2401,6 +2844,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Receipt"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "clusters-try": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ClusterSpec"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListStage"];
                 };
             };
             /** @description Error */
@@ -2542,6 +3018,35 @@ export interface operations {
             };
         };
     };
+    "demo-state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DemoState"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     "demo-faults": {
         parameters: {
             query?: never;
@@ -2658,6 +3163,62 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Receipt"];
                 };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "demo-start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Receipt"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    diagnostics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Error */
             default: {
@@ -2908,6 +3469,35 @@ export interface operations {
             };
         };
     };
+    instance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["About"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     map: {
         parameters: {
             query?: never;
@@ -2924,6 +3514,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Map"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    objectives: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListObjective"];
                 };
             };
             /** @description Error */
@@ -3048,6 +3667,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["JobAnswer"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "replay-parked": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListParkedRecord"];
                 };
             };
             /** @description Error */
@@ -3376,6 +4026,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Receipt"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "sinks-try": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SinkSpec"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListStage"];
                 };
             };
             /** @description Error */
@@ -4275,6 +4958,99 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Version"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "views-list": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "views-save": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["View"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WithHeadView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "views-remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Head"];
                 };
             };
             /** @description Error */

@@ -1,4 +1,7 @@
+import History from '@lucide/svelte/icons/history'
 import List from '@lucide/svelte/icons/list'
+import ShieldCheck from '@lucide/svelte/icons/shield-check'
+import Spline from '@lucide/svelte/icons/spline'
 import Waypoints from '@lucide/svelte/icons/waypoints'
 import type { Component } from 'svelte'
 import MapView from '../../components/views/MapView.svelte'
@@ -18,9 +21,20 @@ export interface Screen {
 
 const map = Promise.resolve({ default: MapView })
 
+// Each import stands in a function of its own: of several in one expression, the bundler fetches the styles of the last alone.
+const replayList = () => import('../../components/views/ReplayView.svelte')
+const replays = new Map<string, () => Promise<{ default: View }>>([
+  ['new', () => import('../../components/views/ReplayNewView.svelte')],
+  ['plans', () => import('../../components/views/ReplayPlanView.svelte')],
+  ['jobs', () => import('../../components/views/ReplayJobView.svelte')],
+])
+
 export const screens: readonly Screen[] = [
   { id: 'map', title: 'Map', group: 'Watch', icon: Waypoints, view: () => map },
   { id: 'topics', title: 'Topics', group: 'Look', icon: List, view: () => import('../../components/views/TopicView.svelte') },
+  { id: 'trace', title: 'Trace', group: 'Look', icon: Spline, view: () => import('../../components/views/TraceView.svelte') },
+  { id: 'replay', title: 'Replay', group: 'Mend', icon: History, view: ([kind = '']) => (replays.get(kind) ?? replayList)() },
+  { id: 'audit', title: 'Audit', group: 'Prove', icon: ShieldCheck, view: () => import('../../components/views/AuditView.svelte') },
 ]
 
 export const pathTo = (s: Pick<Screen, 'id'>): readonly string[] => (s.id === 'map' ? [] : [s.id])

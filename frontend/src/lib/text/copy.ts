@@ -4,7 +4,7 @@ import { shellWord } from './visible'
 
 /** What a sheet shows, as lines for a terminal. */
 export interface CopyLine {
-  as: 'Freshet' | 'curl' | 'kcat' | 'JSON' | 'Go fixture' | 'Link'
+  as: string
   text: string
 }
 
