@@ -63,9 +63,13 @@ export class Serve {
   }
 
   async add(topic: string, lines: Iterable<string | Buffer>, ...flags: string[]): Promise<void> {
-    const kcat = spawn('kcat', ['-P', '-b', this.#broker, '-t', topic, '-K', '\t', '-X', 'partitioner=murmur2_random', '-X', 'linger.ms=50', ...flags], {
-      stdio: ['pipe', 'ignore', 'pipe'],
-    })
+    const kcat = spawn(
+      'kcat',
+      ['-P', '-b', this.#broker, '-t', topic, '-K', '\t', '-X', 'partitioner=murmur2_random', '-X', 'linger.ms=50', ...flags],
+      {
+        stdio: ['pipe', 'ignore', 'pipe'],
+      },
+    )
     let said = ''
     kcat.stderr.on('data', (chunk: Buffer) => {
       said += chunk.toString()
