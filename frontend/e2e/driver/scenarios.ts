@@ -367,7 +367,6 @@ function world(o: Options): World {
           bytes: exact(812_646_400, 'B', now),
           readers: { count: 0 },
           config: { 'cleanup.policy': 'delete' },
-          readers: { count: 0 },
           partitions: [{ partition: 0, leader: 0, start: '0', end: '4018112' }],
         } satisfies Topic,
       ]),
