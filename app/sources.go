@@ -14,7 +14,10 @@ import (
 	"freshet/backend/kafka"
 	"freshet/backend/stream"
 	"freshet/probes"
+	"freshet/probes/slot"
 )
+
+const slotProbe = "slot"
 
 // sources are the captures as the API has them.
 type sources struct{ *App }
@@ -54,13 +57,28 @@ func (s sources) source(p probes.SourceProgress) api.Source {
 			if f.Table != "" {
 				text = f.Table + ": " + text
 			}
-			out.Findings = append(out.Findings, api.Finding{Level: "warning", Code: "FINDING", Text: text})
+			out.Findings = append(out.Findings, finding("warning", "FINDING", text))
 		}
 	}
 	if status, ok := s.slotStatus(p.Source); ok {
 		out.Slot = slotAnswer(status)
+		s.judged(out.Slot, p.Source)
 	}
 	return out
+}
+
+// judged adds what the slot probe made of its looks.
+func (s sources) judged(out *api.Slot, source string) {
+	last, _ := s.scheduler.Last(slotProbe)
+	d, _ := last.Last.Detail.(*slot.Detail)
+	if d == nil {
+		return
+	}
+	for i := range d.Slots {
+		if j := &d.Slots[i]; j.Source == source && j.Slot == out.Name {
+			out.Growth, out.CutOff, out.Words = ptr(api.FromReading(j.Rate)), ptr(api.FromReading(j.CutOff)), j.Words
+		}
+	}
 }
 
 // lsn writes a position in WAL as PostgreSQL does; "" for none.
@@ -92,6 +110,16 @@ func (s sources) Plan(ctx context.Context, spec api.SourceSpec) (api.SourcePlan,
 		return api.SourcePlan{}, err
 	}
 	return s.planSource(ctx, spec)
+}
+
+func (s sources) Preflight(ctx context.Context, name string) (api.SourcePlan, error) {
+	for _, o := range s.cdc.Options() {
+		if o.Name == name {
+			return s.checkSource(ctx, o)
+		}
+	}
+	_, err := s.cdc.Pipeline(name)
+	return api.SourcePlan{}, err
 }
 
 // checkSourceSpec fills in what was left out and refuses what cannot be.
@@ -248,21 +276,24 @@ func (s sources) Reached(ctx context.Context, name, mark string) (bool, error) {
 }
 
 func (s sources) Test(ctx context.Context, name string) ([]api.Stage, error) {
+	begun := time.Now()
 	pipeline, err := s.cdc.Pipeline(name)
 	if fault.Is(err, fault.NotFound) {
 		return nil, err
 	}
 	if err != nil {
-		return stagesOf("open", err), nil
+		return []api.Stage{stage("open", "", begun, err)}, nil
 	}
 	end, err := pipeline.Source().Position(ctx)
+	list := []api.Stage{stage("reach", "the database answers, its WAL ends at "+lsn(end), begun, err)}
 	if err != nil {
-		return stagesOf("reach", err), nil
+		return list, nil
 	}
-	list := []api.Stage{{Stage: "reach", OK: true, Detail: "the database answers, its WAL ends at " + lsn(end)}}
+	begun = time.Now()
 	status, err := pipeline.Source().Slot(ctx)
-	if err != nil {
-		return append(list, stagesOf("slot", err)...), nil
+	slot := stage("slot", fmt.Sprintf("%s, %s, holds %d bytes of WAL", status.Slot, status.WALStatus, status.Retained), begun, err)
+	if status.WALStatus == "lost" {
+		slot.OK, slot.State = false, "failed"
 	}
-	return append(list, api.Stage{Stage: "slot", OK: status.WALStatus != "lost", Detail: fmt.Sprintf("%s, %s, holds %d bytes of WAL", status.Slot, status.WALStatus, status.Retained)}), nil
+	return append(list, slot), nil
 }

@@ -119,7 +119,7 @@ func command(g *globals) *cobra.Command {
 	root.AddCommand(
 		demoCommand(g), serveCommand(g), openCommand(g), statusCommand(g), clustersCommand(g), sourcesCommand(g), sinksCommand(g), waitCommand(g),
 		topicsCommand(g), groupsCommand(g), freshnessCommand(g), probesCommand(g), traceCommand(g), replayCommand(g), auditCommand(g), versionCommand(g),
-		desktopCommand(g), manCommand(g), childCommand(), openapiCommand(g),
+		instanceCommand(g), diagnosticsCommand(g), viewsCommand(g), objectivesCommand(g), desktopCommand(g), manCommand(g), childCommand(), openapiCommand(g),
 	)
 	usage(root)
 	return root

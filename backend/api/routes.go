@@ -89,6 +89,9 @@ func item[I, T any](api huma.API, path, id, summary, kind string, f func(context
 
 func routes(api huma.API, s Services, sessions *auth.Sessions) {
 	instanceRoutes(api, s, sessions)
+	aboutRoutes(api, s.Instance)
+	viewRoutes(api, s.Views)
+	trialRoutes(api, s.Trials)
 	clusterRoutes(api, s.Clusters)
 	sourceRoutes(api, s.Sources)
 	sinkRoutes(api, s.Sinks)
@@ -96,12 +99,13 @@ func routes(api huma.API, s Services, sessions *auth.Sessions) {
 	groupRoutes(api, s.Log)
 	recordRoutes(api, s.Records)
 	probeRoutes(api, s.Probes)
+	pastRoutes(api, s.Probes)
+	sparkRoutes(api, s.Probes)
 	traceRoutes(api, s.Probes)
 	replayRoutes(api, s.Replay)
 	auditRoutes(api, s.Audit)
-	if s.Demo != nil {
-		demoRoutes(api, s.Demo)
-	}
+	demoStateRoutes(api, s.Demo)
+	demoRoutes(api, s.Demo)
 }
 
 func instanceRoutes(api huma.API, s Services, sessions *auth.Sessions) {
@@ -191,6 +195,9 @@ func sourceRoutes(api huma.API, s Sources) {
 		return s.Create(ctx, in.Body)
 	})
 	list2(api, auth.Operate, "/sources/{name}/test", "sources-test", "Test a capture's connection", "sources.test", s.Test)
+	one(api, auth.Operate, http.MethodPost, "/sources/{name}/preflight", "sources-preflight", "Ask a running capture's database again what the plan asked; changes nothing", func(ctx context.Context, in *Named) (SourcePlan, error) {
+		return s.Preflight(ctx, in.Name)
+	})
 	act(api, auth.Operate, "/sources/{name}/pause", "sources-pause", "Stop capturing; the slot keeps holding WAL", s.Pause)
 	act(api, auth.Operate, "/sources/{name}/resume", "sources-resume", "Go on capturing", s.Resume)
 	one(api, auth.Define, http.MethodDelete, "/sources/{name}", "sources-drop", "Remove a capture with its slot and publications", func(ctx context.Context, in *Named) (Receipt, error) {
@@ -368,11 +375,15 @@ func auditRoutes(api huma.API, a Audit) {
 	one(api, auth.Read, http.MethodPost, "/audit/verify", "audit-verify", "Verify the history", func(ctx context.Context, _ *none) (AuditReport, error) {
 		return a.Verify(ctx)
 	})
+	file(api, auth.Read, "/audit/export", "audit-export", "The whole history, verifiable by itself", "application/x-ndjson", "freshet-audit-", ".jsonl", a.Export)
+}
+
+// file is the route of a file whose name says when it was made.
+func file(api huma.API, act auth.Act, path, id, summary, contentType, name, ext string, write func(context.Context, io.Writer) error) {
 	huma.Register(api, huma.Operation{
-		OperationID: "audit-export", Method: http.MethodGet, Path: "/api/audit/export", Summary: "The whole history, verifiable by itself",
-		Metadata: map[string]any{actKey: auth.Read},
+		OperationID: id, Method: http.MethodGet, Path: "/api" + path, Summary: summary, Metadata: map[string]any{actKey: act},
 	}, func(context.Context, *none) (*huma.StreamResponse, error) {
-		return download("freshet-audit-"+time.Now().UTC().Format("20060102T150405Z")+".jsonl", "application/x-ndjson", a.Export), nil
+		return download(name+time.Now().UTC().Format("20060102T150405Z")+ext, contentType, write), nil
 	})
 }
 
@@ -388,8 +399,8 @@ func download(name, kind string, write func(context.Context, io.Writer) error) *
 	}}
 }
 
-func demoRoutes(api huma.API, d Demo) {
-	list(api, auth.Read, "/demo/faults", "demo-faults", "Faults of the demo", "demo.faults", func(ctx context.Context, _ *none) ([]Fault, error) { return d.Faults(ctx), nil })
+func demoRoutes(api huma.API, d DemoWorld) {
+	list(api, auth.Read, "/demo/faults", "demo-faults", "Faults of the demo", "demo.faults", func(ctx context.Context, _ *none) ([]Fault, error) { return d.Faults(ctx) })
 	type forIn struct {
 		Named
 		Body struct {
@@ -422,10 +433,11 @@ func WriteOpenAPI(w io.Writer) error {
 	return err
 }
 
-// undone are rooms of which only the routes matter: the demo's too.
+// undone are rooms of which only the routes matter.
 func undone() Services {
 	return Services{
 		Instance: struct{ Instance }{}, Feed: struct{ Feed }{}, Clusters: struct{ Clusters }{}, Sources: struct{ Sources }{}, Sinks: struct{ Sinks }{},
-		Log: struct{ Log }{}, Records: struct{ RecordReader }{}, Probes: struct{ Probes }{}, Replay: struct{ Replay }{}, Audit: struct{ Audit }{}, Demo: struct{ Demo }{},
+		Log: struct{ Log }{}, Records: struct{ RecordReader }{}, Probes: struct{ Probes }{}, Replay: struct{ Replay }{}, Audit: struct{ Audit }{}, Demo: struct{ Demo }{}, Views: struct{ Views }{},
+		Trials: struct{ Trials }{},
 	}
 }

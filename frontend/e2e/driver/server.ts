@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { extname, join, normalize } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { grid, reset } from './groups.ts'
 import { type History, history, type Replays, replays, samples } from './replays.ts'
 import { type Scenario, scenarios, type World } from './scenarios.ts'
 
@@ -33,6 +34,8 @@ export class Mock {
   /** Every request that is not a GET. */
   acts: { path: string; body: unknown; header: string }[] = []
   code = 'one-time'
+  /** Routes that begin so do not answer. */
+  failing = ''
   session = ''
   #server: Server | null = null
   #port = 0
@@ -109,6 +112,8 @@ export class Mock {
     if (url.pathname === '/api/feed') return this.#feed(url, res, member)
     if ([...this.down].some((d) => url.pathname.startsWith(`/api${d}`)))
       return fail(res, 503, 'UNAVAILABLE', 'the ledger does not answer', 'look at its disk')
+    if (this.failing && url.pathname.startsWith(this.failing))
+      return fail(res, 503, 'UNAVAILABLE', 'the broker does not answer', 'see `freshet status`')
     const got = this.#route(url, body)
     if (got === undefined) return fail(res, 404, 'NOT_FOUND', `no such route: ${url.pathname}`)
     send(res, 200, got)
@@ -163,12 +168,43 @@ export class Mock {
     })
     switch (noun) {
       case 'history':
+        if (name === 'grid') return grid(url.searchParams, w.groups[url.searchParams.get('group') ?? ''])
+        if (name === 'sparks')
+          return {
+            v: 1,
+            kind: 'history.sparks',
+            items: (url.searchParams.get('topics') ?? '')
+              .split(',')
+              .map((topic) => ({ topic, values: Array.from({ length: 38 }, (_, i) => (i > 20 && i < 23 ? null : 5 + Math.sin(i) * 2)) })),
+          }
         return { v: 1, kind: 'history', points: w.history(url.searchParams.get('metric') ?? '', url.searchParams) }
       case 'clusters':
         return { v: 1, kind: 'clusters.list', items: [{ name: 'embedded', type: 'embedded', brokers: ['127.0.0.1:9123'] }] }
-      case 'groups':
-        return own(w.groups)
+      case 'groups': {
+        if (!name)
+          return {
+            v: 1,
+            kind: 'groups.list',
+            items: Object.values(w.groups).map((g) => ({ ...g, partitions: undefined, member_list: undefined })),
+          }
+        const g = Object.hasOwn(w.groups, name) ? w.groups[name] : undefined
+        return verb === 'reset' && g ? reset(g, body as Parameters<typeof reset>[1]) : own(w.groups)
+      }
+      case 'topic-rows':
+        return {
+          v: 1,
+          kind: 'topics.rows',
+          cluster: 'embedded',
+          as_of: new Date().toISOString(),
+          readers_as_of: new Date().toISOString(),
+          items: w.rows,
+        }
       case 'topics':
+        if (!name) {
+          const made = body as { topic: string; partitions: number }
+          w.rows = [...w.rows, { topic: made.topic, partitions: made.partitions, records: '0', rate: 0, bytes: '0', cleanup: 'delete' }]
+          return receipt()
+        }
         if (verb === 'records')
           return {
             v: 1,
@@ -190,8 +226,15 @@ export class Mock {
         return own(w.topics)
       case 'sources':
       case 'sinks': {
-        if (!name) return { v: 1, kind: `${noun}.list`, items: Object.values(noun === 'sinks' ? w.sinks : w.sources) }
-        if (!verb) return noun === 'sinks' ? own(w.sinks) : own(w.sources)
+        const table: Record<string, unknown> = noun === 'sinks' ? w.sinks : w.sources
+        if (!name) return body === null ? { v: 1, kind: `${noun}.list`, items: Object.values(table) } : receipt()
+        if (name === 'plan' || verb === 'preflight') return { ...w.plan, refused: verb === '' && w.plan.refused }
+        if (verb === 'test') return { v: 1, kind: `${noun}.test`, items: [{ stage: 'reach', ok: true, detail: 'it answers' }] }
+        if (!verb) {
+          if (body === null) return own(table)
+          delete table[name]
+          return receipt()
+        }
         const node = w.map.nodes.find((n) => n.lane === noun.slice(0, -1) && n.ref === name)
         if (!node) return undefined
         node.state = verb === 'pause' ? 'paused' : 'on_time'

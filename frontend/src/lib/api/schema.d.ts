@@ -107,6 +107,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/clusters/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Test a connection that is not saved yet */
+        post: operations["clusters-try"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/clusters/{name}": {
         parameters: {
             query?: never;
@@ -169,6 +186,23 @@ export interface paths {
         put?: never;
         /** Let Named acts through for a time */
         post: operations["clusters-unlock"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/demo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether the demo runs here, or may */
+        get: operations["demo-state"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -243,6 +277,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/demo/start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Start the demo in this instance, which has nothing of its own yet */
+        post: operations["demo-start"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/diagnostics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a bug report needs, as a zip, without secrets and record contents */
+        get: operations["diagnostics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/feed": {
         parameters: {
             query?: never;
@@ -286,6 +354,23 @@ export interface paths {
         };
         /** Freshness of every path by hop */
         get: operations["freshness"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/freshness/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How a path kept its objective */
+        get: operations["freshness-history"];
         put?: never;
         post?: never;
         delete?: never;
@@ -362,6 +447,57 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/history/grid": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A group's metric by partition and time */
+        get: operations["history-grid"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/history/sparks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Short series of several topics, for a list's rows */
+        get: operations["history-sparks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/instance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The running instance */
+        get: operations["instance"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/map": {
         parameters: {
             query?: never;
@@ -371,6 +507,23 @@ export interface paths {
         };
         /** The whole pipeline now */
         get: operations["map"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/objectives": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How fresh paths must be */
+        get: operations["objectives"];
         put?: never;
         post?: never;
         delete?: never;
@@ -618,6 +771,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/sinks/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Test a sink that is not saved yet */
+        post: operations["sinks-try"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sinks/{name}": {
         parameters: {
             query?: never;
@@ -768,6 +938,23 @@ export interface paths {
         put?: never;
         /** Stop capturing; the slot keeps holding WAL */
         post: operations["sources-pause"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sources/{name}/preflight": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ask a running capture's database again what the plan asked; changes nothing */
+        post: operations["sources-preflight"];
         delete?: never;
         options?: never;
         head?: never;
@@ -996,10 +1183,70 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/views": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Saved views */
+        get: operations["views-list"];
+        put?: never;
+        /** Save a view, in place of what has its name */
+        post: operations["views-save"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/views/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Forget a view */
+        delete: operations["views-remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        About: {
+            commit: string;
+            config_file?: string;
+            data_dir: string;
+            disk: components["schemas"]["DiskUse"][];
+            history: components["schemas"]["Kept"];
+            kind: string;
+            listen: string[];
+            objectives: components["schemas"]["Objective"][];
+            /** @description Nobody reaches it from elsewhere */
+            only_this_machine: boolean;
+            owners: components["schemas"]["Owner"][];
+            person: components["schemas"]["Asker"];
+            profile: components["schemas"]["Profile"];
+            secrets: components["schemas"]["SecretStore"];
+            /** Format: date-time */
+            started: string;
+            url: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+            version: string;
+        };
         ApprovalAnswer: {
             at: string;
             by: string;
@@ -1030,6 +1277,18 @@ export interface components {
             /** Format: int64 */
             ttl_s?: number;
             withdraw?: boolean;
+        };
+        Asker: {
+            /** @description What they may do */
+            acts: string[];
+            id: string;
+            /** @description The owner of the data directory, at this machine */
+            local: boolean;
+        };
+        AssignedPartition: {
+            /** Format: int32 */
+            partition: number;
+            topic: string;
         };
         AuditEntry: {
             action: string;
@@ -1154,6 +1413,28 @@ export interface components {
             offsets: string;
             seen: string;
             written: string;
+        };
+        DemoState: {
+            /** @description Starting: what it is at; failed: why */
+            detail?: string;
+            kind: string;
+            may_start: boolean;
+            /** @description Failed: what a person must do */
+            needs?: string;
+            /** @enum {string} */
+            state: "none" | "starting" | "running" | "failed";
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+            /** @description Why it may not be started here, and what to do instead */
+            why_not?: string;
+        };
+        DiskUse: {
+            bytes: components["schemas"]["Reading"];
+            holds: string;
+            part: string;
         };
         Edge: {
             delay?: components["schemas"]["Reading"];
@@ -1309,20 +1590,104 @@ export interface components {
             /** Format: int64 */
             for_s?: number;
         };
+        FreshHistory: {
+            from: string;
+            /**
+             * Format: double
+             * @description The share of the known readings that keep the objective, 0 to 1; null where there is neither
+             */
+            inside: number | null;
+            kind: string;
+            /**
+             * Format: double
+             * @description The share of the slices of which something is known, 0 to 1
+             */
+            known: number;
+            /** Format: double */
+            objective_s: number | null;
+            path: string;
+            slices: components["schemas"]["FreshSlice"][];
+            to: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        FreshSlice: {
+            from: string;
+            /** @enum {string} */
+            state: "on_time" | "late" | "unknown";
+            /** Format: double */
+            worst_s: number | null;
+        };
+        Grid: {
+            /** @description When each begins; they are of one width */
+            columns: string[];
+            kind: string;
+            /**
+             * Format: int64
+             * @description Partitions that are not among the rows: those with the least now
+             */
+            left_out: number;
+            metric: string;
+            /** @description By topic and partition */
+            rows: components["schemas"]["GridRow"][];
+            unit: string;
+            /** @description When the last one ends */
+            until: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        GridRow: {
+            /** Format: int32 */
+            partition: number;
+            topic: string;
+            /** @description The worst reading of each column; null where there is none */
+            values: (number | null)[];
+            /** @description Why there is no reading at all, or none lately */
+            why?: string;
+        };
         Group: {
             caught_up_in?: components["schemas"]["Reading"];
             cluster: string;
             code: string;
+            /**
+             * Format: int32
+             * @description The broker that coordinates it
+             */
+            coordinator?: number;
+            /** @description Of its membership, where its protocol tells */
+            generation?: string;
             group: string;
+            /**
+             * @description The verdict as a state of the map
+             * @enum {string}
+             */
+            health: "on_time" | "at_risk" | "late" | "idle" | "unknown" | "dead";
             lag: components["schemas"]["Lag"];
+            /** @description Until retention by time may remove what is unread; of one group only, while something waits */
+            losing_in?: components["schemas"]["Reading"];
             member_list?: components["schemas"]["GroupMember"][] | null;
             /** Format: int64 */
             members: number;
+            /** @description What has waited longest; of one group only */
+            oldest_unread?: components["schemas"]["Unread"];
             partitions?: components["schemas"]["GroupPartition"][] | null;
             protocol: string;
+            /** @description Offsets a second that come into its partitions */
+            rate_in: components["schemas"]["Reading"];
+            /** @description Offsets a second that it commits */
+            rate_out: components["schemas"]["Reading"];
+            /** @description When its state or members were last seen to change; absent: not since it is watched */
+            stable_since?: string;
             state: string;
             topics: string[];
-            trend?: string;
+            /** @enum {string} */
+            trend?: "rising" | "falling" | "steady" | "unknown";
             verdict: string;
         };
         GroupMember: {
@@ -1331,6 +1696,10 @@ export interface components {
             client_id: string;
             host: string;
             id: string;
+            /** @description Of its partitions */
+            lag: components["schemas"]["Lag"];
+            partitions: components["schemas"]["AssignedPartition"][];
+            rate_out?: components["schemas"]["Reading"];
         };
         GroupPartition: {
             /** @description Absent where the group has committed nothing */
@@ -1340,12 +1709,26 @@ export interface components {
             /** @description Records gone from the log before the group read them */
             lost?: string;
             member?: string;
+            /** @description When the commit was last seen to move */
+            moved?: string;
             /** Format: int32 */
             partition: number;
+            rate_in?: components["schemas"]["Reading"];
+            rate_out?: components["schemas"]["Reading"];
             stable?: string;
             start?: string;
             state?: string;
             topic: string;
+            /** @description Of a state that is neither caught up nor behind */
+            why?: string;
+        };
+        Head: {
+            kind: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
         };
         HeldRow: {
             /**
@@ -1450,6 +1833,11 @@ export interface components {
             start: string;
             state: string;
         };
+        Kept: {
+            bytes: string;
+            /** Format: int64 */
+            days: number;
+        };
         Lag: {
             records: components["schemas"]["Reading"];
             seconds: components["schemas"]["Reading"];
@@ -1495,6 +1883,16 @@ export interface components {
         };
         ListGroup: {
             items: components["schemas"]["Group"][];
+            kind: string;
+            next_cursor?: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        ListObjective: {
+            items: components["schemas"]["Objective"][];
             kind: string;
             next_cursor?: string;
             /**
@@ -1593,6 +1991,16 @@ export interface components {
              */
             v: number;
         };
+        ListView: {
+            items: components["schemas"]["View"][];
+            kind: string;
+            next_cursor?: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
         Load: {
             /** @enum {string} */
             act: "pause" | "resume" | "rate";
@@ -1641,6 +2049,24 @@ export interface components {
             /** @enum {string} */
             trend: "rising" | "falling" | "steady" | "unknown";
             why?: string;
+        };
+        Objective: {
+            name: string;
+            /** Format: double */
+            seconds: number;
+            /** @enum {string} */
+            source: "config" | "demo" | "default";
+            /** @description Pattern of SCHEMA.TABLE */
+            table: string;
+            /** @description Pattern of sink:NAME or group:NAME */
+            to: string;
+        };
+        Owner: {
+            name: string;
+            /** @description Patterns of names, or of nodes of the map */
+            of: string[];
+            /** @enum {string} */
+            source: "config" | "demo";
         };
         ParkedRecord: {
             at: string;
@@ -1916,7 +2342,10 @@ export interface components {
             v: number;
         };
         ResetChange: {
+            /** @description Absent where nothing was committed */
             from?: string;
+            /** @description Offsets, below zero where it goes back; absent where nothing was committed */
+            moves?: string;
             /** Format: int32 */
             partition: number;
             to: string;
@@ -1925,8 +2354,10 @@ export interface components {
         ResetSpec: {
             /** @description false only shows what would change */
             apply: boolean;
+            /** @description PARTITION:OFFSET each, in place of to: what a reset's from told is put back by it */
+            offsets?: string[] | null;
             /** @description earliest, latest, a time, or PARTITION:OFFSET */
-            to: string;
+            to?: string;
             topic: string;
         };
         RowReader: {
@@ -1999,6 +2430,11 @@ export interface components {
             partition: number;
             to: string;
         };
+        SecretStore: {
+            /** @enum {string} */
+            kind: "keyring" | "age_file";
+            where: string;
+        };
         Sink: {
             cluster?: string;
             /** @description The newest of them */
@@ -2041,12 +2477,18 @@ export interface components {
         };
         Slot: {
             active: boolean;
+            /** @description Seconds until it is cut off, if it goes on so */
+            cut_off?: components["schemas"]["Reading"];
+            /** @description Bytes a second that it holds more, below zero where it holds less */
+            growth?: components["schemas"]["Reading"];
             held_by?: string;
             name: string;
             retained: components["schemas"]["Reading"];
             safe: components["schemas"]["Reading"];
             wal_status?: string;
             why?: string;
+            /** @description How it is, in a sentence */
+            words?: string;
         };
         Source: {
             cluster: string;
@@ -2094,16 +2536,41 @@ export interface components {
         };
         SourceTable: {
             key?: string;
+            /** @description What is not captured of it, or costs something */
             limit?: string;
             replica_identity?: string;
             table: string;
             topic: string;
+        };
+        Spark: {
+            topic: string;
+            values: (number | null)[];
+        };
+        Sparks: {
+            from: string;
+            items: components["schemas"]["Spark"][];
+            kind: string;
+            to: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
         };
         Stage: {
             detail: string;
             next?: string;
             ok: boolean;
             stage: string;
+            /** @enum {string} */
+            state: "ok" | "failed" | "denied" | "not_tried";
+            /**
+             * Format: double
+             * @description Seconds
+             */
+            took_s: number;
+            /** @description Of a right: what is not known without it */
+            without?: string;
         };
         Topic: {
             bytes: components["schemas"]["Reading"];
@@ -2279,6 +2746,14 @@ export interface components {
             /** Format: int64 */
             for_s: number;
         };
+        Unread: {
+            offset: string;
+            /** Format: int32 */
+            partition: number;
+            /** @description The record's own, where it was read */
+            time?: string;
+            topic: string;
+        };
         Version: {
             commit: string;
             franz_go: string;
@@ -2291,6 +2766,11 @@ export interface components {
              */
             v: number;
             version: string;
+        };
+        View: {
+            hash: string;
+            name: string;
+            readonly saved?: string;
         };
         Waited: {
             kind: string;
@@ -2338,6 +2818,15 @@ export interface components {
         };
         WithHeadTopic: {
             item: components["schemas"]["Topic"];
+            kind: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        WithHeadView: {
+            item: components["schemas"]["View"];
             kind: string;
             /**
              * Format: int64
@@ -2570,6 +3059,39 @@ export interface operations {
             };
         };
     };
+    "clusters-try": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ClusterSpec"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListStage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     "clusters-remove": {
         parameters: {
             query?: never;
@@ -2685,6 +3207,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Receipt"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "demo-state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DemoState"];
                 };
             };
             /** @description Error */
@@ -2826,6 +3377,62 @@ export interface operations {
             };
         };
     };
+    "demo-start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Receipt"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    diagnostics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     feed: {
         parameters: {
             query?: {
@@ -2909,6 +3516,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ListPath"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "freshness-history": {
+        parameters: {
+            query: {
+                /** @description As /freshness names it */
+                path: string;
+                days?: number;
+                slices?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreshHistory"];
                 };
             };
             /** @description Error */
@@ -3064,6 +3705,108 @@ export interface operations {
             };
         };
     };
+    "history-grid": {
+        parameters: {
+            query: {
+                metric?: "lag_seconds" | "lag_records";
+                cluster?: string;
+                group: string;
+                topic?: string;
+                from?: string;
+                to?: string;
+                columns?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Grid"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "history-sparks": {
+        parameters: {
+            query: {
+                cluster?: string;
+                metric: string;
+                topics: string[] | null;
+                from: string;
+                to: string;
+                columns?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sparks"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    instance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["About"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     map: {
         parameters: {
             query?: never;
@@ -3080,6 +3823,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Map"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    objectives: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListObjective"];
                 };
             };
             /** @description Error */
@@ -3576,6 +4348,39 @@ export interface operations {
             };
         };
     };
+    "sinks-try": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SinkSpec"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListStage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     "sinks-status": {
         parameters: {
             query?: never;
@@ -3953,6 +4758,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Receipt"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "sources-preflight": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SourcePlan"];
                 };
             };
             /** @description Error */
@@ -4462,6 +5298,99 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Version"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "views-list": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "views-save": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["View"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WithHeadView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "views-remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Head"];
                 };
             };
             /** @description Error */

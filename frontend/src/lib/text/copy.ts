@@ -4,7 +4,7 @@ import { shellWord } from './visible'
 
 /** What a sheet shows, as lines for a terminal. */
 export interface CopyLine {
-  as: 'Freshet' | 'curl' | 'kcat' | 'JSON' | 'Go fixture' | 'Link' | 'Verify' | 'Export'
+  as: string
   text: string
 }
 
@@ -40,6 +40,10 @@ export function copyNode(n: MapNode, at: Place): CopyLine[] {
       break
   }
   return lines
+}
+
+  as: string
+  ]
 }
 
 export function copyPath(p: MapPath, at: Place): CopyLine[] {
