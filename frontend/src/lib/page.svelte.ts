@@ -115,16 +115,15 @@ export class Page {
   }
 
   async #once(): Promise<void> {
-    await Promise.allSettled([
-      this.loadFaults(),
-      this.api.get<List<Cluster>>('/clusters').then((l) => {
-        this.clusters = l.items
-      }),
-    ])
+    await Promise.allSettled([this.loadFaults(), this.loadClusters()])
   }
 
   retry(): void {
     this.#feed.retry()
+  }
+
+  async loadClusters(): Promise<void> {
+    this.clusters = (await this.api.get<List<Cluster>>('/clusters')).items
   }
 
   async loadFaults(): Promise<void> {

@@ -2696,6 +2696,8 @@ export interface components {
             topic: string;
         };
         TraceAnswer: {
+            /** @description Of each topic whose newest version says with which it was written */
+            columns?: components["schemas"]["TraceColumns"][] | null;
             /** @description What each sink that is fed with the topic holds */
             held: components["schemas"]["HeldRow"][];
             /** @description Oldest first; the newest 200 that were found */
@@ -2708,6 +2710,19 @@ export interface components {
              * @description Version of the shape, 1
              */
             v: number;
+        };
+        TraceColumn: {
+            /** @description The type under a domain */
+            base: string;
+            name: string;
+            type: string;
+        };
+        TraceColumns: {
+            cluster: string;
+            columns: components["schemas"]["TraceColumn"][];
+            /** @description How numeric values are written: precise is base64 of the unscaled value */
+            decimals?: string;
+            topic: string;
         };
         TraceHop: {
             /** @description Seconds from the commit to the arrival */

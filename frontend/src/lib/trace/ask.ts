@@ -90,13 +90,19 @@ export function keyWord(key: string): string {
 
 const identifier = (name: string): string => (/^[a-z_][a-z0-9_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`)
 
+/** The parts of SCHEMA.TABLE; a sink's are in quotes. */
+function parts(table: string): string[] {
+  if (table.startsWith('"')) return [...table.matchAll(/"((?:[^"]|"")*)"/g)].map((m) => (m[1] ?? '').replaceAll('""', '"'))
+  const dot = table.indexOf('.')
+  return dot < 0 ? [table] : [table.slice(0, dot), table.slice(dot + 1)]
+}
+
+export const tableWord = (table: string): string => parts(table).join('.')
+
 function select(table: string, key: string): string {
   const columns = keyColumns(key)
   if (!columns.length) return ''
-  const [schema = '', name = ''] = table.includes('.')
-    ? [table.slice(0, table.indexOf('.')), table.slice(table.indexOf('.') + 1)]
-    : ['', table]
-  const from = [schema, name].filter(Boolean).map(identifier).join('.')
+  const from = parts(table).map(identifier).join('.')
   return `SELECT * FROM ${from} WHERE ${columns.map(([n, v]) => `${identifier(n)} = ${v}`).join(' AND ')};`
 }
 

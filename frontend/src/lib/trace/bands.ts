@@ -83,7 +83,7 @@ export interface Axis {
 }
 
 /** A gap longer than the usual one by this much is broken. */
-const longer = 4
+const longer = 2
 
 export function axisOf(times: readonly number[], now: number): Axis {
   const t = [...new Set([...times, now])].sort((a, b) => a - b)
@@ -91,7 +91,7 @@ export function axisOf(times: readonly number[], now: number): Axis {
   const gaps = t.slice(1).map((x, i) => x - (t[i] ?? x))
   const usual = [...gaps].sort((a, b) => a - b)[Math.floor((gaps.length - 1) * 0.75)] ?? 0
   const cap = Math.max(1000, usual * longer)
-  const widths = gaps.map((g) => (g <= cap ? g : cap * (1 + 0.2 * Math.log2(g / cap))))
+  const widths = gaps.map((g) => (g <= cap ? g : cap * (1 + 0.1 * Math.log2(g / cap))))
   // A little of the time before, so that the beginning is seen as one.
   const lead = Math.max(1, widths.reduce((a, b) => a + b, 0) * 0.04)
   const sum = widths.reduce((a, b) => a + b, lead) || 1

@@ -122,7 +122,17 @@ function tookWord(a: Arrival, after: Arrival): string {
   if (a.seconds === null) return a.state === 'waiting' ? 'still waiting' : 'arrived, unknown when'
   if (a.loose)
     return a.high === null ? `at least ${duration(a.low)}` : `at most ${duration(Math.max(0, a.high - (after.loose ? 0 : after.low)))}`
-  return duration(Math.max(0, a.seconds - (after.loose ? 0 : (after.seconds ?? 0))))
+  const own = a.seconds - (after.loose ? 0 : (after.seconds ?? 0))
+  const width = (a.high ?? a.low) - a.low
+  // Both moments were seen only from round to round, so that the later one may have been guessed earlier.
+  if (own <= 0) return `at most ${duration(Math.max(0, (a.high ?? a.seconds) - after.low))}`
+  return `${width > own * 0.1 ? '≈ ' : ''}${duration(own)}`
+}
+
+/** The bounds of an arrival, '' where there is nothing to add. */
+export function boundsWord(a: Arrival): string {
+  if (a.seconds === null || a.high === null || a.high - a.low < 0.001) return ''
+  return `between ${duration(a.low)} and ${duration(a.high)} after the commit`
 }
 
 /** When the hop ended, in ms; null where that is not known to a second or has not come. */

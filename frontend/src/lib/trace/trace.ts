@@ -1,4 +1,4 @@
-import type { HeldRow, TraceAnswer, TraceScan, TraceVersion } from '../api/types'
+import type { HeldRow, TraceAnswer, TraceColumns, TraceScan, TraceVersion } from '../api/types'
 import { type Json, Obj, readJson } from '../json/json'
 
 /** One change of the row. Its rows are as they were written: 64-bit numbers and decimals keep their digits. */
@@ -17,6 +17,7 @@ export interface Trace {
   versions: readonly Version[]
   held: readonly Held[]
   scans: readonly TraceScan[]
+  columns: readonly TraceColumns[]
 }
 
 /** Reads an answer; throws where it is not JSON. */
@@ -38,6 +39,7 @@ export function readTrace(text: string): Trace {
     })),
     held: plain.held.map((h, i) => ({ ...h, row: rows('held', i)?.get('row') })),
     scans: plain.scans,
+    columns: plain.columns ?? [],
   }
 }
 
@@ -56,6 +58,7 @@ export function inLog(t: Trace, l: Log): Trace {
     versions: t.versions.filter(here).map((v, i) => ({ ...v, n: i + 1 })),
     held: t.held.filter((h) => h.topic === l.topic),
     scans: t.scans.filter(here),
+    columns: t.columns.filter(here),
   }
 }
 
