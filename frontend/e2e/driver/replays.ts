@@ -356,7 +356,7 @@ const itemOf = (j: Job): ReplayItem => ({
   ...(j.created ? { created: j.created } : {}),
 })
 
-export const hostileText = '<img src=x onerror=alert(1)>\u202e$(x)\n"\'`' + 'long'.repeat(60)
+export const hostileText = `<img src=x onerror=alert(1)>\u202e$(x)\n"'${'long'.repeat(60)}`
 
 export function replays(): Replays {
   const full = [4000, 4000, 4000]
