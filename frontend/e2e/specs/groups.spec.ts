@@ -110,6 +110,8 @@ describe('recorded groups', () => {
       /^\d\d:\d\d:\d\d: behind \d.* s.*; waiting .* rec.*; out .* rec\/s; in .* rec\/s$/,
     )
     const heat = page.getByRole('grid', { name: 'Seconds behind by partition and time' })
+    await page.getByRole('radio', { name: 'orders', exact: true }).click()
+    await page.getByText('orders, 12;').waitFor()
     await heat.focus()
     await page.keyboard.press('ArrowDown')
     expect(await heat.getByRole('gridcell').innerText()).toMatch(
@@ -268,13 +270,9 @@ describe.skipIf(!Demo.built)('groups and freshness of the demo', () => {
     await page.getByRole('grid', { name: 'Consumer groups' }).waitFor()
     await page.keyboard.press('/')
     await page.keyboard.type('analytics')
-    await page.keyboard.press('Escape')
-    await page.keyboard.press('/')
-    await page.keyboard.type('analytics')
     await page.getByText('1 group', { exact: true }).waitFor()
     await page.keyboard.press('Tab')
-    await page.getByRole('grid', { name: 'Consumer groups' }).focus()
-    await page.keyboard.press('ArrowDown')
+    await page.keyboard.press('j')
     await page.keyboard.press('Enter')
     await page.getByRole('complementary', { name: 'About analytics' }).waitFor()
     await page.keyboard.press('Enter')
