@@ -13,10 +13,10 @@ PAGE         := frontend/dist/index.html
 DESKTOP_TAGS := desktop,production,webkit2_41
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check build page serve desktop bench fmt generate proof clean
+.PHONY: help demo test check build page serve desktop package package-test bench fmt generate proof clean
 
 help: ## what can be made
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
 demo: ## a living system on this machine: a shop, its database, consumers, sinks, faults to try
 	@build/setup.sh demo
@@ -53,6 +53,13 @@ desktop: ## bin/freshet-desktop: the same with a window
 	@$(MAKE) --no-print-directory page
 	CGO_ENABLED=1 $(GO) build -trimpath -tags $(DESKTOP_TAGS) -ldflags '$(LDFLAGS)' -o bin/freshet-desktop .
 
+package: ## dist/: .deb of server and desktop, tar.gz, the server for Windows
+	@build/setup.sh package
+	@build/package.sh
+
+package-test: ## what is in dist/ on a clean Debian 12 in a folder: installs, runs the demo, leaves nothing (as root)
+	@build/package-test.sh
+
 bench: ## one table, measured in one run
 	@build/setup.sh test
 	@$(MAKE) --no-print-directory build
@@ -65,6 +72,7 @@ fmt: $(MODULES) ## formats Go and the page
 generate: $(MODULES) ## everything that is made from the code: API description, its types, references, the list of dependencies
 	$(GO) generate ./...
 	cd frontend && npm run --silent generate
+	node build/reference.mjs
 	node build/dependencies.mjs
 
 proof: ## what takes longer than CI may; its log goes to docs/proofs
@@ -72,5 +80,5 @@ proof: ## what takes longer than CI may; its log goes to docs/proofs
 	@build/proof.sh
 
 clean: ## removes what was built
-	rm -rf bin frontend/node_modules test-artifacts
+	rm -rf bin dist frontend/node_modules test-artifacts
 	find frontend/dist -mindepth 1 ! -name .gitkeep -delete

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -61,11 +62,12 @@ type App struct {
 	o         Options
 	log       *slog.Logger
 	teardowns []teardown
-	profile   api.Profile
+	settings  atomic.Pointer[config.Config]
 
 	store       *store.Store
 	secrets     *secret.Store
-	history     probes.Recorder
+	verified    atomic.Pointer[api.AuditReport] // what the last verification of the history found
+	history     *store.History
 	feed        *feed.Feed
 	sessions    *auth.Sessions
 	clusterDocs store.Docs[clusterDoc]
@@ -78,12 +80,15 @@ type App struct {
 	connectors *replay.Connectors
 	scheduler  *probes.Scheduler
 	fresh      *freshness.Probe
-	world      *demo.World // nil without a demo
+	demo       demoRun
 	wishes     wishes
 
 	handler http.Handler
+	started time.Time
+	listens net.Addr
 	url     string
 	token   string
+	lines   *logRing
 
 	mu           sync.Mutex
 	kafka        map[string]*kafka.Cluster
@@ -91,6 +96,7 @@ type App struct {
 	lags         map[string]*lag.Probe
 	events       []api.MapEvent
 	slots        map[string]probes.SlotStatus
+	retentions   map[string]retention // by cluster/topic
 }
 
 // freshnessProbe is the name of the probe that draws the paths.
@@ -105,22 +111,33 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 	if o.Progress == nil {
 		o.Progress = func(string, ...any) {}
 	}
+	marked, err := isDemo(o.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	if marked && o.Config == nil && o.Demo == nil {
+		o.Demo = &DemoOptions{}
+	}
 	if o.Demo != nil {
 		o.Config = demoConfig()
 	}
-	a = &App{o: o, log: slog.New(secret.LogHandler(o.Log.Handler())), sessions: auth.NewSessions(), feed: feed.New(),
-		kafka: map[string]*kafka.Cluster{}, sinkClusters: map[string]*kafka.Cluster{}, lags: map[string]*lag.Probe{}, slots: map[string]probes.SlotStatus{}}
-	a.profile = api.Profile{Name: "local", Kind: "local"}
-	if c := o.Config; c != nil && c.Profile.Kind != "" {
-		a.profile = api.Profile{Name: c.Profile.Name, Kind: c.Profile.Kind}
+	if o.Config == nil {
+		o.Config = &config.Config{}
 	}
+	lines := &logRing{}
+	handlers := bothHandlers{o.Log.Handler(), lines.handler()}
+	a = &App{o: o, started: time.Now(), lines: lines, log: slog.New(secret.LogHandler(handlers)), sessions: auth.NewSessions(), feed: feed.New(),
+		kafka: map[string]*kafka.Cluster{}, sinkClusters: map[string]*kafka.Cluster{}, lags: map[string]*lag.Probe{}, slots: map[string]probes.SlotStatus{}}
+	a.settings.Store(o.Config)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Stop())
 		}
 	}()
-	if err := checkKind(o.DataDir, o.Demo != nil); err != nil {
-		return a, err
+	if o.Demo != nil && !marked {
+		if err := notUsed(o.DataDir); err != nil {
+			return a, err
+		}
 	}
 	if a.secrets, err = secret.Open(o.DataDir, secret.Options{Log: a.log}); err != nil {
 		return a, err
@@ -129,17 +146,19 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 		return a, err
 	}
 	a.onStop("store", func(context.Context) error { return a.store.Close() })
-	if err := markKind(o.DataDir, o.Demo != nil); err != nil {
+	if o.Demo != nil {
+		if err := markDemo(o.DataDir); err != nil {
+			return a, err
+		}
+	}
+	if err := a.keepSessions(ctx); err != nil {
 		return a, err
 	}
 	if err := a.recallEvents(ctx); err != nil {
 		return a, err
 	}
 	a.clusterDocs, a.sinkDocs, a.dsns = store.DocsOf[clusterDoc](a.store, "cluster"), store.DocsOf[sinkDoc](a.store, "sink"), store.DocsOf[dsnDoc](a.store, "dsn")
-	var limit config.HistoryLimit
-	if o.Config != nil {
-		limit = o.Config.History
-	}
+	limit := o.Config.History
 	history, err := store.OpenHistory(filepath.Join(o.DataDir, "history"), store.HistoryOptions{Days: limit.Days, Bytes: limit.Bytes, Log: a.log})
 	if err != nil {
 		return a, err
@@ -156,7 +175,7 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 	holder := fmt.Sprintf("%s/%d/%d", host, os.Getpid(), time.Now().UnixNano())
 	if a.replay, err = replay.New(replay.Options{
 		Ledger: a.store.Ledger(), Clusters: planClusters{a}, Targets: targets{a}, Decode: decode.JSON, Change: decode.Debezium,
-		Key: key, Local: a.profile.Kind == "local", Holder: holder, Dead: func(h string) bool { return deadHolder(host, h) }, Changed: a.jobChanged, Log: a.log,
+		Key: key, Local: a.profile().Kind == "local", Holder: holder, Dead: func(h string) bool { return deadHolder(host, h) }, Changed: a.jobChanged, Log: a.log,
 	}); err != nil {
 		return a, err
 	}
@@ -185,8 +204,14 @@ func (a *App) Start(ctx context.Context) error {
 	if err := a.openClusters(ctx); err != nil {
 		return err
 	}
-	if err := a.startDemo(ctx); err != nil {
-		return err
+	// The demo may start later than this: it ends in its place all the same.
+	a.onStop("demo database", func(ctx context.Context) error { return a.demo.end(ctx, (*demo.World).Stop) })
+	// They end after the sinks: a request that the endpoint has is answered.
+	a.onStop("demo processes", func(ctx context.Context) error { return a.demo.end(ctx, (*demo.World).StopChildren) })
+	if a.o.Demo != nil {
+		if err := a.raiseDemo(ctx); err != nil {
+			return err
+		}
 	}
 	if err := a.cdc.Start(run); err != nil {
 		return err
@@ -223,9 +248,16 @@ func (a *App) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.wireDemo(ctx); err != nil {
-		return err
+	if a.o.Demo != nil {
+		if err := a.wireDemo(ctx); err != nil {
+			return err
+		}
+		a.demo.became(demoRunning, nil)
 	}
+	a.onStop("demo start", func(context.Context) error {
+		a.demo.cancel()
+		return nil
+	})
 	if err := a.open(run); err != nil {
 		return err
 	}
@@ -242,7 +274,7 @@ func (a *App) Start(ctx context.Context) error {
 
 // startBroker starts the local broker, unless the configuration names clusters instead.
 func (a *App) startBroker(ctx context.Context) error {
-	if c := a.o.Config; c != nil && len(c.Clusters) > 0 && a.o.Demo == nil {
+	if len(a.o.Config.Clusters) > 0 {
 		return nil
 	}
 	b, err := embedded.Open(ctx, embedded.Options{Dir: filepath.Join(a.o.DataDir, "broker"), Log: a.log})
@@ -276,16 +308,15 @@ func (a *App) startBroker(ctx context.Context) error {
 func (a *App) open(ctx context.Context) error {
 	services := api.Services{
 		Instance: instance{a}, Feed: feeds{a}, Clusters: clusters{a}, Sources: sources{a}, Sinks: sinks{a}, Log: logs{a}, Records: records{a},
-		Probes: measured{a}, Replay: replays{a}, Audit: audit{a},
-	}
-	if a.world != nil {
-		services.Demo = demos{a}
+		Probes: measured{a}, Replay: replays{a}, Audit: audit{a}, Demo: demos{a},
+		Views: views{store.DocsOf[api.View](a.store, "view")}, Trials: trials{a},
 	}
 	a.handler = api.Handler(services, a.sessions, pageHandler(frontend.FS()), a.log)
 	ln, err := a.listen()
 	if err != nil {
 		return err
 	}
+	a.listens = ln.Addr()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(export.New(a.scheduler.Status, export.Options{}), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var raw [24]byte
@@ -355,9 +386,9 @@ func (a *App) writeRun() error {
 	if a.broker != nil {
 		info.Broker = a.broker.Addr()
 	}
-	if a.world != nil {
-		info.Postgres, info.Warehouse = a.world.ShopDSN(), a.world.WarehouseDSN()
-		for _, c := range a.world.Children() {
+	if w := a.demo.running(); w != nil {
+		info.Postgres, info.Warehouse = w.ShopDSN(), w.WarehouseDSN()
+		for _, c := range w.Children() {
 			if c.PID > 0 {
 				info.Children = append(info.Children, RunChild{c.Name, c.PID})
 			}

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"io"
 	"path/filepath"
+	"time"
 
 	"freshet/backend/api"
 	"freshet/backend/auditlog"
+	"freshet/backend/auth"
+	"freshet/backend/fault"
 	"freshet/backend/store"
 )
 
@@ -37,27 +40,54 @@ func auditEntries(page auditlog.Page) []api.AuditEntry {
 	return items
 }
 
-func (a audit) Proof(ctx context.Context, seq uint64) (json.RawMessage, error) {
+func (a audit) Proof(ctx context.Context, seq uint64) (api.AuditProof, error) {
 	proved, err := a.store.Ledger().Entry(ctx, seq)
 	if err != nil {
-		return nil, err
+		return api.AuditProof{}, err
 	}
-	return json.Marshal(proved)
+	_, _, keys := a.store.Ledger().Signed()
+	return api.AuditProof{Head: api.Head{V: 1, Kind: "audit.proof"}, Leaf: proved.Leaf, Proof: append([]string{}, proved.Proof...), Checkpoint: proved.Checkpoint.Note, Keys: keys}, nil
+}
+
+func (a audit) State(context.Context) (api.AuditState, error) {
+	size, newest, _ := a.store.Ledger().Signed()
+	out := api.AuditState{Head: api.Head{V: 1, Kind: "audit.state"}, Origin: a.store.Ledger().Origin(), Size: api.ID(size), Signed: api.ID(newest.Size), Verified: a.verified.Load()}
+	if newest.Size > 0 {
+		out.Root = newest.Short()
+	}
+	if err := a.store.Ledger().Trouble(); err != nil {
+		out.Trouble = err.Error()
+	}
+	return out, nil
 }
 
 // Verify signs what is new first, so that every entry is proved by a checkpoint.
 func (a audit) Verify(ctx context.Context) (api.AuditReport, error) {
-	if _, err := a.store.Ledger().Checkpoint(ctx); err != nil {
+	began := time.Now()
+	if _, err := a.store.Ledger().Checkpoint(ctx); err != nil && !fault.Is(err, fault.Tampered) {
 		return api.AuditReport{}, err
 	}
 	r, err := VerifyAudit(ctx, a.store.Dir(), "", "")
 	if err != nil {
 		return api.AuditReport{}, err
 	}
-	return api.AuditReport{
+	out := api.AuditReport{
 		Head: api.Head{V: r.V, Kind: r.Kind}, OK: r.OK, Exit: r.Exit, Code: r.Code, Message: r.Message, Size: api.ID(r.DBSize), Root: r.Root,
-		Proved: api.ID(r.Proved), Chained: api.ID(r.Chained), Notes: r.Warnings,
-	}, nil
+		Proved: api.ID(r.Proved), Chained: api.ID(r.Chained), Source: r.CheckpointSource, Findings: []api.AuditFinding{}, More: r.More, Notes: r.Warnings,
+		At: api.Time(began), Seconds: time.Since(began).Seconds(), By: auth.Actor(ctx),
+	}
+	for _, f := range r.Findings {
+		found := api.AuditFinding{Code: f.Code, Message: f.Message}
+		if f.Entry != nil {
+			found.Entry = api.ID(*f.Entry)
+		}
+		if f.To != nil {
+			found.To = api.ID(*f.To)
+		}
+		out.Findings = append(out.Findings, found)
+	}
+	a.verified.Store(&out)
+	return out, nil
 }
 
 func (a audit) Export(ctx context.Context, w io.Writer) error { return a.store.Ledger().Export(ctx, w) }

@@ -108,7 +108,7 @@ func (a *App) openCluster(ctx context.Context, spec api.ClusterSpec) (*kafka.Clu
 		if o.TLS == nil && strings.EqualFold(spec.SASL, "plain") && !loopback(spec.Brokers) {
 			return nil, fault.New(fault.Invalid, "open cluster "+spec.Name, "give --tls, or use SCRAM", "SASL PLAIN without TLS would send the password in the clear")
 		}
-		password, err := a.secret(ctx, spec.Password)
+		password, err := a.given(ctx, spec.Password)
 		if err != nil {
 			return nil, err
 		}
@@ -211,11 +211,7 @@ func (c clusters) Test(ctx context.Context, name string) ([]api.Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []api.Stage
-	for _, s := range k.Test(ctx) {
-		out = append(out, api.Stage{Stage: s.Name, OK: s.Err == nil, Detail: s.Detail, Next: s.Next})
-	}
-	return out, nil
+	return clusterStages(k.Test(ctx)), nil
 }
 
 func (c clusters) Unlock(ctx context.Context, name string, spec api.UnlockSpec) (api.Receipt, error) {

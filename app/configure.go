@@ -75,9 +75,6 @@ func (a *App) configure(ctx context.Context) (later func(context.Context), err e
 // missing is what the configuration names and is not there.
 func (a *App) missing(ctx context.Context) (list []wish) {
 	c := a.o.Config
-	if c == nil {
-		return nil
-	}
 	for _, x := range c.Clusters {
 		if _, err := a.cluster(x.Name); fault.Is(err, fault.NotFound) {
 			list = append(list, wish{what: "cluster " + x.Name, make: func(ctx context.Context) error { _, err := clusters{a}.Add(ctx, x.Spec()); return err }})

@@ -54,39 +54,46 @@ func Reset(dir string) error {
 	return fault.Wrap(fault.Unavailable, "reset the demo in "+dir, os.RemoveAll(dir), "see to the directory")
 }
 
-// startDemo starts the demo's database, before the captures that read it.
-func (a *App) startDemo(ctx context.Context) error {
-	if a.o.Demo == nil {
-		return nil
-	}
-	w, err := demo.New(demo.Options{Dir: a.o.DataDir, Rate: a.o.Demo.Rate, Logger: a.log})
+// raiseDemo starts the demo's database, before the captures that read it.
+func (a *App) raiseDemo(ctx context.Context) error {
+	w, err := demo.New(demo.Options{Dir: a.o.DataDir, Rate: a.demoRate(), Logger: a.log})
 	if err != nil {
 		return err
 	}
-	a.world = w
-	a.onStop("demo database", w.Stop)
-	// They end after the sinks: a request that the endpoint has is answered.
-	a.onStop("demo processes", w.StopChildren)
-	a.o.Progress("starting a private PostgreSQL")
+	a.demo.raised(w)
+	a.demoSays("starting a private PostgreSQL")
 	if err := w.StartPostgres(ctx); err != nil {
 		return err
 	}
-	return a.pointDemo(ctx)
+	return a.pointDemo(ctx, w)
+}
+
+func (a *App) demoRate() float64 {
+	if a.o.Demo == nil {
+		return 0
+	}
+	return a.o.Demo.Rate
+}
+
+// demoSays tells what a start of the demo is at.
+func (a *App) demoSays(what string) {
+	a.demo.says(what)
+	a.o.Progress("%s", what)
 }
 
 // pointDemo puts the demo's addresses, which may have changed, where captures and sinks look for them.
-func (a *App) pointDemo(ctx context.Context) error {
+func (a *App) pointDemo(ctx context.Context, w *demo.World) error {
 	if _, err := a.dsns.Get(ctx, demoSource); err == nil {
-		if err := a.dsns.Put(ctx, demoSource, dsnDoc{DSN: a.world.ShopDSN()}); err != nil {
+		if err := a.dsns.Put(ctx, demoSource, dsnDoc{DSN: w.ShopDSN()}); err != nil {
 			return err
 		}
 	}
-	url, err := a.world.StartEndpoint(ctx)
+	url, err := w.StartEndpoint(ctx)
 	if err != nil {
 		return err
 	}
 	for name, change := range map[string]func(*sinkDoc){
-		demoWarehouse: func(d *sinkDoc) { d.Spec.DSN = a.world.WarehouseDSN() },
+		demoWarehouse: func(d *sinkDoc) { d.Spec.DSN = w.WarehouseDSN() },
 		demoEndpoint:  func(d *sinkDoc) { d.Spec.URL = url },
 	} {
 		d, err := a.sinkDocs.Get(ctx, name)
@@ -113,19 +120,17 @@ const (
 
 // wireDemo makes the capture and the sinks at the first start, by the same way as anybody's, and lets the shop open.
 func (a *App) wireDemo(ctx context.Context) error {
-	if a.world == nil {
-		return nil
-	}
+	w := a.demo.current()
 	ctx = auth.With(ctx, auth.Person{ID: "demo", Local: true})
 	if _, err := a.cdc.Pipeline(demoSource); fault.Is(err, fault.NotFound) {
-		a.o.Progress("capturing the shop")
-		if _, err := (sources{a}).Create(ctx, api.SourceSpec{Name: demoSource, Type: "postgres", DSN: a.world.ShopDSN(), Outbox: "public.outbox"}); err != nil {
+		a.demoSays("capturing the shop")
+		if _, err := (sources{a}).Create(ctx, api.SourceSpec{Name: demoSource, Type: "postgres", DSN: w.ShopDSN(), Outbox: "public.outbox"}); err != nil {
 			return err
 		}
 	}
 	for _, spec := range []api.SinkSpec{
-		{Name: demoWarehouse, Type: "postgres", DSN: a.world.WarehouseDSN(), Topics: []string{"shop.public.*"}},
-		{Name: demoEndpoint, Type: "http", URL: a.world.EndpointURL(), Topics: []string{"shop.events.*"}},
+		{Name: demoWarehouse, Type: "postgres", DSN: w.WarehouseDSN(), Topics: []string{"shop.public.*"}},
+		{Name: demoEndpoint, Type: "http", URL: w.EndpointURL(), Topics: []string{"shop.events.*"}},
 	} {
 		if _, err := a.sinkDocs.Get(ctx, spec.Name); fault.Is(err, fault.NotFound) {
 			if _, err := (sinks{a}).Create(ctx, spec); err != nil {
@@ -133,28 +138,44 @@ func (a *App) wireDemo(ctx context.Context) error {
 			}
 		}
 	}
-	a.o.Progress("opening the shop")
-	if err := a.world.StartConsumers(ctx, a.broker.Addr()); err != nil {
+	a.demoSays("opening the shop")
+	if err := w.StartConsumers(ctx, a.broker.Addr()); err != nil {
 		return err
 	}
-	return a.world.StartLoad(ctx)
+	return w.StartLoad(ctx)
 }
 
 // demos is the demo world as the API has it.
 type demos struct{ *App }
 
-func (d demos) Faults(context.Context) []api.Fault {
+// world is the demo world while it runs.
+func (d demos) world() (*demo.World, error) {
+	if w := d.demo.running(); w != nil {
+		return w, nil
+	}
+	return nil, fault.New(fault.NotFound, "", "`freshet demo start` starts it in an instance that has nothing of its own yet", "no demo runs here")
+}
+
+func (d demos) Faults(context.Context) ([]api.Fault, error) {
+	w, err := d.world()
+	if err != nil {
+		return nil, err
+	}
 	var list []api.Fault
-	for _, f := range d.world.Faults() {
+	for _, f := range w.Faults() {
 		list = append(list, api.Fault{Name: f.Name, Does: f.Does, Expect: f.Expect, Active: f.Active, Until: api.Time(f.Until)})
 	}
-	return list
+	return list, nil
 }
 
 func (d demos) StartFault(ctx context.Context, name string, for_ time.Duration) (api.Receipt, error) {
+	w, err := d.world()
+	if err != nil {
+		return api.Receipt{}, err
+	}
 	var state demo.FaultState
 	receipt, err := d.receipt(ctx, "demo.fault.start", name, map[string]string{"for": for_.String()}, func(ctx context.Context) (err error) {
-		state, err = d.world.StartFault(ctx, name, for_)
+		state, err = w.StartFault(ctx, name, for_)
 		return err
 	})
 	receipt.State = state.Does + "; expect: " + state.Expect
@@ -165,11 +186,15 @@ func (d demos) StartFault(ctx context.Context, name string, for_ time.Duration) 
 }
 
 func (d demos) StopFault(ctx context.Context, name string) (api.Receipt, error) {
+	w, err := d.world()
+	if err != nil {
+		return api.Receipt{}, err
+	}
 	receipt, err := d.receipt(ctx, "demo.fault.stop", name, nil, func(ctx context.Context) error {
 		if name == "all" {
-			return d.world.StopFaults(ctx)
+			return w.StopFaults(ctx)
 		}
-		_, err := d.world.StopFault(ctx, name)
+		_, err := w.StopFault(ctx, name)
 		return err
 	})
 	receipt.State = "mended"
@@ -180,15 +205,19 @@ func (d demos) StopFault(ctx context.Context, name string) (api.Receipt, error) 
 }
 
 func (d demos) Load(ctx context.Context, act string, rate float64) (api.Receipt, error) {
+	w, err := d.world()
+	if err != nil {
+		return api.Receipt{}, err
+	}
 	var state demo.LoadState
 	receipt, err := d.receipt(ctx, "demo.load."+act, "shop", map[string]float64{"rate": rate}, func(ctx context.Context) (err error) {
 		switch act {
 		case "pause":
-			state, err = d.world.PauseLoad(ctx)
+			state, err = w.PauseLoad(ctx)
 		case "resume":
-			state, err = d.world.ResumeLoad(ctx)
+			state, err = w.ResumeLoad(ctx)
 		default:
-			state, err = d.world.SetRate(ctx, rate)
+			state, err = w.SetRate(ctx, rate)
 		}
 		return err
 	})

@@ -41,7 +41,7 @@ func (m measured) List(context.Context) []api.Probe {
 func (m measured) Map(ctx context.Context) api.Map { return m.currentMap(ctx) }
 
 func (a *App) currentMap(ctx context.Context) api.Map {
-	w := world{at: time.Now(), sources: a.cdc.Progress(), events: a.recentEvents(), profile: a.profile, owner: a.owner}
+	w := world{at: time.Now(), sources: a.cdc.Progress(), events: a.recentEvents(), profile: a.profile(), owner: a.owner}
 	w.outbox = map[string]string{}
 	for _, o := range a.cdc.Options() {
 		if o.Outbox != "" {

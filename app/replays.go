@@ -122,7 +122,7 @@ func (r replays) ShowPlan(ctx context.Context, ref string) (api.PlanAnswer, erro
 }
 
 func (r replays) planAnswer(ctx context.Context, p replay.StoredPlan, kind string, samples []replay.Sample) (api.PlanAnswer, error) {
-	_, have, err := r.replay.Approvals(ctx, p)
+	approvals, have, err := r.replay.Approvals(ctx, p)
 	if err != nil {
 		return api.PlanAnswer{}, err
 	}
@@ -130,13 +130,16 @@ func (r replays) planAnswer(ctx context.Context, p replay.StoredPlan, kind strin
 	if err != nil {
 		return api.PlanAnswer{}, err
 	}
-	return planAnswer(p, kind, have, jobs, samples), nil
+	return planAnswer(p, kind, approvals, have, jobs, samples), nil
 }
 
-func planAnswer(p replay.StoredPlan, kind string, have int, jobs []replay.Job, samples []replay.Sample) api.PlanAnswer {
+func planAnswer(p replay.StoredPlan, kind string, approvals []replay.Approval, have int, jobs []replay.Job, samples []replay.Sample) api.PlanAnswer {
 	out := api.PlanAnswer{
-		Head: api.Head{V: 1, Kind: kind}, PlanID: p.ID, PlanHash: p.Hash, State: string(p.State), Title: p.Title, Author: p.Author, Created: api.Time(p.Created),
-		Risk: p.Risk, Needed: p.Needed, Have: have, Warnings: []api.Warning{}, Document: p.Document, Canonical: string(p.Document),
+		Head: api.Head{V: 1, Kind: kind}, PlanID: p.ID, PlanHash: p.Hash, State: string(p.State), Reason: p.Reason, Title: p.Title, Author: p.Author, Created: api.Time(p.Created),
+		Risk: p.Risk, Needed: p.Needed, Have: have, Approvals: []api.PlanApproval{}, Warnings: []api.Warning{}, Document: p.Document, Canonical: string(p.Document),
+	}
+	for _, a := range approvals {
+		out.Approvals = append(out.Approvals, api.PlanApproval{By: a.By, At: api.Time(a.At), NotAfter: api.Time(a.NotAfter), Evidence: a.Evidence, Self: a.Self, KeyID: a.KeyID, Sig: fmt.Sprintf("%x", a.Signature)})
 	}
 	for _, w := range p.Warnings {
 		out.Warnings = append(out.Warnings, api.Warning(w))
@@ -144,6 +147,7 @@ func planAnswer(p replay.StoredPlan, kind string, have int, jobs []replay.Job, s
 	if e := p.Evidence; e != nil {
 		out.Evidence = &api.Evidence{
 			SHA256: e.SHA256, At: api.Time(e.At), Seen: api.ID(e.Seen), Filtered: api.ID(e.Filtered), WouldWrite: api.ID(e.WouldWrite), WouldDLQ: api.ID(e.WouldDLQ),
+			Dropped: api.ID(e.Dropped), DisorderMS: api.ID(e.DisorderMS),
 			Holes: api.Holes{Control: api.ID(e.Holes.Control), Aborted: api.ID(e.Holes.Aborted), Compacted: api.ID(e.Holes.Compacted)},
 			Bytes: api.ID(e.Bytes), Seconds: e.Seconds, Samples: e.Samples,
 		}
@@ -236,15 +240,12 @@ func (r replays) ShowJob(ctx context.Context, id string) (api.JobAnswer, error) 
 }
 
 func jobAnswer(v replay.JobView) api.JobAnswer {
-	c := v.Counts
 	out := api.JobAnswer{
-		Head: api.Head{V: 1, Kind: "replay.job"}, JobID: v.ID, PlanID: v.PlanID, Title: v.Title, Epoch: v.Epoch, State: string(v.State), Reason: v.Reason,
+		Head: api.Head{V: 1, Kind: "replay.job"}, JobID: v.ID, PlanID: v.PlanID, Hash: v.PlanHash, Title: v.Title, Author: v.Author, Actor: v.Actor,
+		Cluster: v.Cluster, Topic: v.Topic, Sink: v.Sink, Target: v.Target, Epoch: v.Epoch, State: string(v.State), Reason: v.Reason,
 		Blocked: string(v.Blocked), Resumes: v.State == replay.JobBlocked && v.Blocked.Resumes(),
-		Counts: api.Counts{
-			Offsets: api.ID(c.Offsets), Seen: api.ID(c.Seen), Written: api.ID(c.Written), Filtered: api.ID(c.Filtered), DLQ: api.ID(c.DLQ), InDoubt: api.ID(c.InDoubt),
-			Lost: api.ID(c.Lost), Control: api.ID(c.Control), Aborted: api.ID(c.Aborted), Compacted: api.ID(c.Compacted),
-		},
-		Shards: []api.JobShard{}, Rate: api.JobRate{RecordsPerSecond: v.RecordsPerS, Cap: v.Rate}, Started: api.Time(v.Started), Updated: api.Time(v.Updated),
+		Counts: counts(v.Counts),
+		Shards: []api.JobShard{}, Rate: api.JobRate{RecordsPerSecond: v.RecordsPerS, Cap: v.Rate}, Created: api.Time(v.Created), Started: api.Time(v.Started), Updated: api.Time(v.Updated),
 		Audit: api.AuditPoint{Seq: api.ID(v.Intent)},
 	}
 	if v.Outcome != "" {
@@ -254,9 +255,21 @@ func jobAnswer(v replay.JobView) api.JobAnswer {
 		out.ETA = ptr(int64(v.ETA.Seconds()))
 	}
 	for _, s := range v.Shards {
-		out.Shards = append(out.Shards, api.JobShard{Partition: s.Partition, State: string(s.State), Reason: s.Reason, Start: api.ID(s.Start), Next: api.ID(s.Next), End: api.ID(s.End), SinkNext: api.ID(s.SinkNext)})
+		out.Shards = append(out.Shards, api.JobShard{Partition: s.Partition, State: string(s.State), Blocked: string(s.Blocked), Reason: s.Reason, Start: api.ID(s.Start), Next: api.ID(s.Next), End: api.ID(s.End), SinkNext: api.ID(s.SinkNext), Counts: counts(s.Counts)})
 	}
 	return out
+}
+
+func counts(c replay.Counts) api.Counts {
+	return api.Counts{
+		Offsets: api.ID(c.Offsets), Seen: api.ID(c.Seen), Written: api.ID(c.Written), Filtered: api.ID(c.Filtered), DLQ: api.ID(c.DLQ), InDoubt: api.ID(c.InDoubt),
+		Lost: api.ID(c.Lost), Control: api.ID(c.Control), Aborted: api.ID(c.Aborted), Compacted: api.ID(c.Compacted),
+	}
+}
+
+func (r replays) Parked(ctx context.Context, id string) ([]api.ParkedRecord, error) {
+	const most = 200
+	return sinks(r).lastParked(ctx, id, most)
 }
 
 func (r replays) List(ctx context.Context) ([]api.ReplayItem, error) {
@@ -270,10 +283,11 @@ func (r replays) List(ctx context.Context) ([]api.ReplayItem, error) {
 	}
 	var list []api.ReplayItem
 	for _, j := range jobs {
-		list = append(list, api.ReplayItem{Type: "job", ID: j.ID, Title: j.Title, State: string(j.State), Author: j.Author, Seen: api.ID(j.Counts.Seen), Total: api.ID(j.Counts.Offsets), Created: api.Time(j.Created)})
+		list = append(list, api.ReplayItem{Type: "job", ID: j.ID, Title: j.Title, State: string(j.State), Reason: j.Reason, Blocked: string(j.Blocked), Resumes: j.State == replay.JobBlocked && j.Blocked.Resumes(), Outcome: string(j.Outcome),
+			Plan: j.PlanID, Author: j.Author, Seen: api.ID(j.Counts.Seen), Total: api.ID(j.Counts.Offsets), Created: api.Time(j.Created)})
 	}
 	for _, p := range plans {
-		list = append(list, api.ReplayItem{Type: "plan", ID: p.ID, Title: p.Title, State: string(p.State), Author: p.Author, Created: api.Time(p.Created)})
+		list = append(list, api.ReplayItem{Type: "plan", ID: p.ID, Title: p.Title, State: string(p.State), Reason: p.Reason, Needed: p.Needed, Author: p.Author, Created: api.Time(p.Created)})
 	}
 	slices.SortStableFunc(list, func(a, b api.ReplayItem) int { return compare(b.Created, a.Created) })
 	return list, nil
@@ -301,5 +315,5 @@ func ShowStored(ctx context.Context, dir, ref string) (*api.PlanAnswer, *api.Job
 	if err != nil {
 		return nil, nil, err
 	}
-	return ptr(planAnswer(p, "replay.plan", len(approvals), nil, nil)), nil, nil
+	return ptr(planAnswer(p, "replay.plan", approvals, len(approvals), nil, nil)), nil, nil
 }

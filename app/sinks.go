@@ -173,9 +173,9 @@ func (s sinks) List(ctx context.Context) ([]api.Sink, error) {
 	return list, nil
 }
 
-// lastParked are the newest records that a sink went on without.
-func (s sinks) lastParked(ctx context.Context, name string, most int) ([]api.ParkedRecord, error) {
-	parked, err := s.store.Ledger().Parked(ctx, name, most)
+// lastParked are the newest records that a sink, or a job, went on without.
+func (s sinks) lastParked(ctx context.Context, owner string, most int) ([]api.ParkedRecord, error) {
+	parked, err := s.store.Ledger().Parked(ctx, owner, most)
 	var out []api.ParkedRecord
 	for _, p := range parked {
 		out = append(out, api.ParkedRecord{Topic: p.Topic, Partition: p.Partition, Offset: api.ID(p.Offset),
@@ -260,22 +260,7 @@ func (s sinks) Test(ctx context.Context, name string) ([]api.Stage, error) {
 	if _, err := s.spec(ctx, name); err != nil {
 		return nil, err
 	}
-	sink, err := targets(s).Open(ctx, name)
-	if err != nil {
-		return stagesOf("open", err), nil
-	}
-	defer sink.Close()
-	said, err := sink.Test(ctx)
-	if err != nil {
-		return stagesOf("reach", err), nil
-	}
-	return []api.Stage{{Stage: "reach", OK: true, Detail: said}}, nil
-}
-
-// stagesOf is a test that failed at its only stage.
-func stagesOf(name string, err error) []api.Stage {
-	e := api.FromError(err)
-	return []api.Stage{{Stage: name, Detail: e.Message, Next: e.Hint}}
+	return testSink(ctx, func() (replay.Sink, error) { return targets(s).Open(ctx, name) }), nil
 }
 
 func (s sinks) Pause(ctx context.Context, name, reason string) (api.Receipt, error) {

@@ -276,21 +276,24 @@ func (s sources) Reached(ctx context.Context, name, mark string) (bool, error) {
 }
 
 func (s sources) Test(ctx context.Context, name string) ([]api.Stage, error) {
+	begun := time.Now()
 	pipeline, err := s.cdc.Pipeline(name)
 	if fault.Is(err, fault.NotFound) {
 		return nil, err
 	}
 	if err != nil {
-		return stagesOf("open", err), nil
+		return []api.Stage{stage("open", "", begun, err)}, nil
 	}
 	end, err := pipeline.Source().Position(ctx)
+	list := []api.Stage{stage("reach", "the database answers, its WAL ends at "+lsn(end), begun, err)}
 	if err != nil {
-		return stagesOf("reach", err), nil
+		return list, nil
 	}
-	list := []api.Stage{{Stage: "reach", OK: true, Detail: "the database answers, its WAL ends at " + lsn(end)}}
+	begun = time.Now()
 	status, err := pipeline.Source().Slot(ctx)
-	if err != nil {
-		return append(list, stagesOf("slot", err)...), nil
+	slot := stage("slot", fmt.Sprintf("%s, %s, holds %d bytes of WAL", status.Slot, status.WALStatus, status.Retained), begun, err)
+	if status.WALStatus == "lost" {
+		slot.OK, slot.State = false, "failed"
 	}
-	return append(list, api.Stage{Stage: "slot", OK: status.WALStatus != "lost", Detail: fmt.Sprintf("%s, %s, holds %d bytes of WAL", status.Slot, status.WALStatus, status.Retained)}), nil
+	return append(list, slot), nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -273,20 +274,21 @@ func postgresTarget(ctx context.Context, a *App, d sinkDoc, _ string) (replay.Ta
 	return t, nil
 }
 
-// sinkCluster is the cluster that a Kafka sink writes to: one of ours where its brokers are, else one of its own.
-func (a *App) sinkCluster(ctx context.Context, d sinkDoc) (c *kafka.Cluster, granted bool, err error) {
+// clusterAt is the one of ours that has one of the brokers, nil for none.
+func (a *App) clusterAt(brokers []string) *kafka.Cluster {
 	for _, name := range a.clusterNames() {
 		known, err := a.cluster(name)
-		if err != nil {
-			continue
+		if err == nil && slices.ContainsFunc(known.Brokers(), func(b string) bool { return slices.Contains(brokers, b) }) {
+			return known
 		}
-		for _, b := range known.Brokers() {
-			for _, mine := range d.Spec.Brokers {
-				if b == mine {
-					return known, false, nil
-				}
-			}
-		}
+	}
+	return nil
+}
+
+// sinkCluster is the cluster that a Kafka sink writes to: one of ours where its brokers are, else one of its own.
+func (a *App) sinkCluster(ctx context.Context, d sinkDoc) (c *kafka.Cluster, granted bool, err error) {
+	if known := a.clusterAt(d.Spec.Brokers); known != nil {
+		return known, false, nil
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -345,7 +347,7 @@ func kafkaTarget(ctx context.Context, a *App, d sinkDoc, sub string) (replay.Tar
 func openHTTPSink(ctx context.Context, a *App, d sinkDoc) (replay.Sink, error) {
 	o := httpsink.Options{Name: d.Spec.Name, URL: d.Spec.URL, Header: http.Header{}, Idempotent: true, Logger: a.log}
 	if d.Spec.Secret != "" {
-		token, err := a.secret(ctx, d.Spec.Secret)
+		token, err := a.given(ctx, d.Spec.Secret)
 		if err != nil {
 			return nil, err
 		}

@@ -4,119 +4,219 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
-	"net/http"
-	"net/http/httputil"
-	"net/url"
 	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 
 	"github.com/wailsapp/wails/v2"
+	"github.com/wailsapp/wails/v2/pkg/menu"
+	"github.com/wailsapp/wails/v2/pkg/menu/keys"
 	"github.com/wailsapp/wails/v2/pkg/options"
 	"github.com/wailsapp/wails/v2/pkg/options/assetserver"
 	"github.com/wailsapp/wails/v2/pkg/options/linux"
+	"github.com/wailsapp/wails/v2/pkg/runtime"
 
-	"freshet/backend/api"
-	"freshet/backend/auth"
 	"freshet/backend/fault"
+	"freshet/frontend"
 )
 
-// Window opens the desktop window on a data directory: on its own instance, or on the one that runs there already. It
-// opens nothing else before the window's own start-up.
-func Window(ctx context.Context, dataDir string, log *slog.Logger) error {
-	w := &window{dataDir: dataDir, log: log}
+// Window opens the desktop window on a data directory, at hash: on its own instance, or on the one that runs there
+// already. A directory has one window: where it is open, that one comes to the front. Nothing else is opened before the
+// window's own start-up.
+func Window(ctx context.Context, dataDir, hash string, log *slog.Logger) error {
+	if handOn(dataDir, hash) {
+		log.Info("the window is open already: it has come to the front")
+		return nil
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	// WebKit's renderer over DMA buffers leaves windows blank on some drivers, and costs memory.
+	if os.Getenv("WEBKIT_DISABLE_DMABUF_RENDERER") == "" {
+		os.Setenv("WEBKIT_DISABLE_DMABUF_RENDERER", "1")
+	}
+	n := &native{up: make(chan struct{})}
+	w := newWindow(dataDir, hash, log, desk{save: n.save, copy: n.copy, show: n.show})
+	last, known := lastPlace(dataDir)
+	icon, _ := fs.ReadFile(frontend.FS(), "icon.png") // a build without the page has none
 	err := wails.Run(&options.App{
-		Title: "Freshet", Width: 1440, Height: 900, MinWidth: 800, MinHeight: 560,
+		Title: "Freshet", Width: last.Width, Height: last.Height, MinWidth: minWidth, MinHeight: minHeight,
 		AssetServer: &assetserver.Options{Middleware: w.middleware},
-		OnStartup:   func(context.Context) { w.start(ctx) },
-		OnShutdown:  func(context.Context) { w.stop() },
-		Linux:       &linux.Options{WebviewGpuPolicy: linux.WebviewGpuPolicyNever, ProgramName: "freshet"},
+		Menu:        n.menu(frontend.Commands()),
+		OnStartup: func(own context.Context) {
+			n.own = own
+			close(n.up)
+			if known {
+				n.move(last)
+			}
+			if n.notifies(log) {
+				w.desk.notify = n.notify
+			}
+			w.start(ctx)
+		},
+		OnBeforeClose: func(context.Context) bool {
+			if p, ok := n.place(last); ok {
+				if err := p.keep(dataDir); err != nil {
+					log.Warn("where the window stood is not kept", "err", err)
+				}
+			}
+			return false
+		},
+		OnShutdown: func(own context.Context) {
+			cancel()
+			w.stop()
+			runtime.CleanupNotifications(own)
+		},
+		Linux: &linux.Options{WebviewGpuPolicy: linux.WebviewGpuPolicyNever, ProgramName: "freshet", Icon: icon},
 	})
 	return errors.Join(fault.Wrap(fault.Unavailable, "open the window", err, "is there a display? `freshet serve` and a browser do without"), w.err)
 }
 
-type window struct {
-	dataDir string
-	log     *slog.Logger
-	app     *App
-	handler atomic.Pointer[http.Handler]
-	err     error
+// native is what the framework does for the window.
+type native struct {
+	up      chan struct{} // closed once own is set
+	own     context.Context
+	notices atomic.Int64
 }
 
-// middleware answers everything but the framework's own paths.
-func (w *window) middleware(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/wails/") {
-			next.ServeHTTP(rw, r)
-			return
+func (n *native) save(name string) (string, error) {
+	return runtime.SaveFileDialog(n.own, runtime.SaveDialogOptions{Title: "Save", DefaultFilename: name, CanCreateDirectories: true})
+}
+
+func (n *native) copy(text string) error { return runtime.ClipboardSetText(n.own, text) }
+
+// notifies tells whether there is a bus to notify over.
+func (n *native) notifies(log *slog.Logger) bool {
+	err := runtime.InitializeNotifications(n.own)
+	if err != nil {
+		log.Info("this desktop takes no notifications", "err", err)
+	}
+	return err == nil && runtime.IsNotificationAvailable(n.own)
+}
+
+func (n *native) notify(title, body string) error {
+	return runtime.SendNotification(n.own, runtime.NotificationOptions{ID: fmt.Sprintf("freshet-%d", n.notices.Add(1)), Title: title, Body: body})
+}
+
+func (n *native) show(hash string) {
+	<-n.up
+	runtime.WindowShow(n.own)
+	runtime.WindowUnminimise(n.own) // which raises it, too
+	if hash != "" {
+		n.run("location.hash = %s", hash)
+	}
+}
+
+// run runs a piece of script, with a text in the place of its %s.
+func (n *native) run(script, text string) {
+	b, err := json.Marshal(text)
+	if err != nil {
+		return // a string has no reason to fail
+	}
+	runtime.WindowExecJS(n.own, fmt.Sprintf(script, b))
+}
+
+// move puts the window where it stood, as far as that is on the screen it is on now; one that has grown too large for
+// the screen is maximised.
+func (n *native) move(p place) {
+	screens, err := runtime.ScreenGetAll(n.own)
+	if err != nil {
+		return
+	}
+	for _, s := range screens {
+		if !s.IsCurrent {
+			continue
 		}
-		api.PageHeaders(rw.Header())
-		h := w.handler.Load()
-		if h == nil {
-			rw.WriteHeader(http.StatusServiceUnavailable)
-			return
+		size, corner := p.on(s.Size.Width, s.Size.Height)
+		switch {
+		case p.Maximised || !size:
+			runtime.WindowMaximise(n.own)
+		case corner:
+			runtime.WindowSetPosition(n.own, p.X, p.Y)
 		}
-		(*h).ServeHTTP(rw, r)
-	})
+	}
 }
 
-func (w *window) start(ctx context.Context) {
-	h, err := w.open(ctx)
-	if err != nil {
-		w.err = err
-		h = http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
-			http.Error(rw, err.Error(), http.StatusServiceUnavailable)
-		})
+// place is where the window stands. Of a maximised one the place before stays; a minimised one or one on the full screen
+// tells nothing.
+func (n *native) place(last place) (place, bool) {
+	switch {
+	case runtime.WindowIsMaximised(n.own):
+		last.Maximised = true
+		return last, true
+	case !runtime.WindowIsNormal(n.own):
+		return place{}, false
 	}
-	w.handler.Store(&h)
+	var p place
+	p.Width, p.Height = runtime.WindowGetSize(n.own)
+	p.X, p.Y = runtime.WindowGetPosition(n.own)
+	return p, true
 }
 
-func (w *window) open(ctx context.Context) (http.Handler, error) {
-	a, err := New(ctx, Options{DataDir: w.dataDir, Log: w.log})
-	if fault.Is(err, fault.Conflict) {
-		return w.proxy()
+// menu has the page's commands between what every window has. Their keys are the page's own, which knows when a person
+// types: an accelerator would take them from it.
+func (n *native) menu(commands []frontend.Command) *menu.Menu {
+	act := func(f func(context.Context)) menu.Callback {
+		return func(*menu.CallbackData) {
+			<-n.up
+			f(n.own)
+		}
 	}
-	if err != nil {
-		return nil, err
+	file, edit, window := menu.NewMenu(), menu.NewMenu(), menu.NewMenu()
+	names := []string{"File", "Edit", "View", "Go", "Window", "Help"} // as on other programs' bars
+	menus := map[string]*menu.Menu{"File": file, "Edit": edit, "Window": window}
+	for _, c := range commands {
+		if c.Menu == "" {
+			continue
+		}
+		if menus[c.Menu] == nil {
+			menus[c.Menu] = menu.NewMenu()
+			if !slices.Contains(names, c.Menu) {
+				names = append(names, c.Menu)
+			}
+		}
+		menus[c.Menu].AddText(label(c), nil, act(func(context.Context) {
+			n.run("dispatchEvent(new CustomEvent('freshet-command', { detail: %s }))", c.ID)
+		}))
 	}
-	if err := a.Start(ctx); err != nil {
-		return nil, errors.Join(err, a.Stop())
+	for _, command := range []string{"Cut", "Copy"} {
+		edit.AddText(command, nil, act(func(context.Context) { n.run("document.execCommand(%s)", command) }))
 	}
-	w.app = a
-	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		ctx := api.WithSession(auth.With(r.Context(), localOwner()), "window")
-		a.handler.ServeHTTP(rw, r.WithContext(ctx))
-	}), nil
+	edit.AddText("Paste", nil, act(func(own context.Context) {
+		// A page may not read the clipboard: what is on it is typed instead.
+		if text, err := runtime.ClipboardGetText(own); err == nil {
+			n.run("document.execCommand('insertText', false, %s)", text)
+		}
+	}))
+	edit.AddText("Select all", nil, act(func(context.Context) { n.run("document.execCommand(%s)", "selectAll") }))
+	window.AddText("Minimise", nil, act(runtime.WindowMinimise))
+	window.AddText("Maximise", nil, act(runtime.WindowToggleMaximise))
+	window.AddText("Full screen", keys.Key("f11"), act(func(own context.Context) {
+		if runtime.WindowIsFullscreen(own) {
+			runtime.WindowUnfullscreen(own)
+		} else {
+			runtime.WindowFullscreen(own)
+		}
+	}))
+	file.AddText("Quit", keys.CmdOrCtrl("q"), act(runtime.Quit))
+	bar := menu.NewMenu()
+	for _, name := range names {
+		if m := menus[name]; m != nil {
+			bar.Append(menu.SubMenu(name, m))
+		}
+	}
+	return bar
 }
 
-// proxy shows the instance that runs on the directory already.
-func (w *window) proxy() (http.Handler, error) {
-	run, err := ReadRun(w.dataDir)
-	if err != nil {
-		return nil, err
+// label begins as the other menus' do.
+func label(c frontend.Command) string {
+	if c.Words == "" {
+		return c.ID
 	}
-	token, err := os.ReadFile(filepath.Join(w.dataDir, TokenFile))
-	if err != nil {
-		return nil, fault.Wrap(fault.Denied, "read the instance's token", err, "open the window as the user who started the instance")
-	}
-	target, err := url.Parse(run.URL)
-	if err != nil {
-		return nil, fault.Wrap(fault.Internal, "read run.json", err, "start Freshet again")
-	}
-	return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(target)
-		r.Out.Header.Del("Origin")
-		r.Out.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
-	}}, nil
-}
-
-func (w *window) stop() {
-	if w.app != nil {
-		w.err = errors.Join(w.err, w.app.Stop())
-	}
+	return strings.ToUpper(c.Words[:1]) + c.Words[1:]
 }

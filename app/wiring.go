@@ -98,32 +98,33 @@ func (a *App) dsn(ctx context.Context, d dsnDoc) (string, error) {
 	return s.Reveal(), err
 }
 
+// profile is what kind of place this is.
+func (a *App) profile() api.Profile {
+	if p := a.settings.Load().Profile; p.Kind != "" {
+		return api.Profile{Name: p.Name, Kind: p.Kind}
+	}
+	return api.Profile{Name: "local", Kind: "local"}
+}
+
 // objective is how fresh a path should be, in seconds.
 func (a *App) objective(name string) float64 {
-	const usual = 15
-	if a.o.Config == nil {
-		return usual
-	}
 	parts := strings.SplitN(name, "/", 3) // SOURCE/SCHEMA.TABLE/TO
 	if len(parts) < 3 {
-		return usual
+		return usualObjective
 	}
-	for _, o := range a.o.Config.Objectives {
+	for _, o := range a.settings.Load().Objectives {
 		table, _ := path.Match(or(o.Table, "*"), parts[1])
 		to, _ := path.Match(or(o.To, "*"), parts[2])
 		if table && to {
 			return o.Within.Seconds()
 		}
 	}
-	return usual
+	return usualObjective
 }
 
 // owner is whose a node of the map is, "" where nobody has said.
 func (a *App) owner(id, ref string) string {
-	if a.o.Config == nil {
-		return ""
-	}
-	for _, o := range a.o.Config.Owners {
+	for _, o := range a.settings.Load().Owners {
 		for _, of := range o.Of {
 			byID, _ := path.Match(of, id)
 			byRef, _ := path.Match(of, ref)
@@ -276,8 +277,11 @@ func (a *App) parts() []api.Part {
 			list = append(list, api.Part{Part: "probe " + s.Name, State: "degraded", Detail: s.Err.Error()})
 		}
 	}
-	if a.world != nil {
-		for _, c := range a.world.Children() {
+	if p, ok := a.demo.part(); ok {
+		list = append(list, p)
+	}
+	if w := a.demo.running(); w != nil {
+		for _, c := range w.Children() {
 			p := api.Part{Part: "demo " + c.Name, State: "ok", Detail: fmt.Sprintf("process %d", c.PID)}
 			if c.PID == 0 {
 				p.State, p.Detail = "starting", c.Failure
@@ -312,26 +316,26 @@ func grantOf(c *kafka.Cluster, prefix string) kafka.Grant {
 // kindFile tells a demo's data directory from a person's own.
 const kindFile = "demo.mark"
 
-// checkKind keeps a demo out of a directory with a real set-up, and the other way round.
-func checkKind(dir string, demo bool) error {
+// isDemo reports whether a data directory is a demo's.
+func isDemo(dir string) (bool, error) {
 	_, err := os.Stat(filepath.Join(dir, kindFile))
-	marked := err == nil
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fault.Wrap(fault.Unavailable, "look at "+dir, err, "see to the data directory")
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
 	}
-	_, err = os.Stat(filepath.Join(dir, "freshet.db"))
-	used := err == nil
-	if demo && used && !marked {
+	return err == nil, fault.Wrap(fault.Unavailable, "look at "+dir, err, "see to the data directory")
+}
+
+// notUsed keeps `freshet demo` out of a directory with a set-up of somebody's own.
+func notUsed(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, "freshet.db")); err == nil {
 		return fault.New(fault.Invalid, "start the demo in "+dir, "give --data another directory", "it belongs to a Freshet that is no demo")
 	}
 	return nil
 }
 
-func markKind(dir string, demo bool) error {
-	if !demo {
-		return nil
-	}
-	return os.WriteFile(filepath.Join(dir, kindFile), []byte("this directory is a demo's; freshet demo --reset removes it\n"), 0o600)
+func markDemo(dir string) error {
+	err := os.WriteFile(filepath.Join(dir, kindFile), []byte("this directory is a demo's; freshet demo --reset removes it\n"), 0o600)
+	return fault.Wrap(fault.Unavailable, "mark "+dir+" as a demo's", err, "see to the data directory")
 }
 
 func (a *App) newConnectors() (*replay.Connectors, error) {

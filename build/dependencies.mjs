@@ -1,5 +1,6 @@
-// dependencies.mjs [--check]   writes docs/reference/dependencies.md: every module in the binary and every package in
-// the page, with its licence. --check fails where the list is not what the code would give.
+// dependencies.mjs [--check | --texts]   writes docs/reference/dependencies.md: every module in the binary and every
+// package in the page, with its licence. --check fails where the list is not what the code would give; --texts writes the
+// licences themselves to its output, which whoever passes a program on must add to it.
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -20,8 +21,10 @@ const licences = [
   ['MIT', /Permission is hereby granted, free of charge, to any person/],
 ]
 
+const licenceFile = (dir) => readdirSync(dir).find((f) => /^(licen[cs]e|copying|unlicense)/i.test(f))
+
 function licenceOf(dir) {
-  const file = readdirSync(dir).find((f) => /^(licen[cs]e|copying|unlicense)/i.test(f))
+  const file = licenceFile(dir)
   if (!file) return 'none found'
   const text = readFileSync(join(dir, file), 'utf8').replace(/[ \t]+/g, ' ')
   const found = licences.filter(([, pattern]) => pattern.test(text)).map(([name]) => name)
@@ -38,7 +41,7 @@ function modules(tags) {
   )
   return [...new Set(out.trim().split('\n').filter(Boolean))].sort().map((line) => {
     const [name, version, dir] = line.split(' ')
-    return { name, version, licence: licenceOf(dir) }
+    return { name, version, licence: licenceOf(dir), dir }
   })
 }
 
@@ -66,7 +69,7 @@ function page() {
   walk('frontend/src')
   return [...used].sort().map((name) => {
     const entry = lock[`node_modules/${name}`]
-    return { name, version: entry.version, licence: entry.license ?? 'none found' }
+    return { name, version: entry.version, licence: entry.license ?? 'none found', dir: `frontend/node_modules/${name}` }
   })
 }
 
@@ -98,7 +101,13 @@ if (refused.length) {
   console.error(`dependencies: not with these licences: ${refused.map((m) => `${m.name} (${m.licence})`).join(', ')}`)
   process.exit(1)
 }
-if (!process.argv.includes('--check')) {
+if (process.argv.includes('--texts')) {
+  for (const m of [...server, ...window, ...page()]) {
+    const file = licenceFile(m.dir)
+    const said = file ? readFileSync(join(m.dir, file), 'utf8') : `${m.licence}\n`
+    process.stdout.write(`${'='.repeat(78)}\n${m.name} ${m.version}\n${'='.repeat(78)}\n\n${said.trimEnd()}\n\n`)
+  }
+} else if (!process.argv.includes('--check')) {
   writeFileSync(target, text)
 } else if (!existsSync(target) || readFileSync(target, 'utf8') !== text) {
   console.error(`dependencies: ${target} is not what the code has: run \`make generate\` and look at what changed`)

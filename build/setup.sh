@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh demo|test|desktop   installs what this machine lacks for the target, on Debian and what is made from it.
+# setup.sh demo|test|desktop|package   installs what this machine lacks for the target, on Debian and what is made from it.
 # As root or with sudo, naming the packages: on a terminal it asks first, elsewhere or with YES=1 it goes ahead. Where it
 # can install nothing it says in one line what is missing. It fails only where the target cannot do without.
 set -euo pipefail
@@ -44,14 +44,22 @@ for_desktop() {
 	need pkg-config have pkg-config
 	need libgtk-3-dev header_here gtk+-3.0
 	need libwebkit2gtk-4.1-dev header_here webkit2gtk-4.1
-	need xvfb have Xvfb
 }
 
 case ${1-} in
 demo) for_server ;;
 desktop) for_desktop ;;
+package)
+	for_desktop
+	need dpkg-dev have dpkg-shlibdeps
+	need librsvg2-bin have rsvg-convert
+	need gcc-mingw-w64-x86-64 have x86_64-w64-mingw32-gcc
+	;;
 test)
 	for_desktop
+	need xvfb have Xvfb
+	need webkit2gtk-driver have WebKitWebDriver
+	need xdotool have xdotool
 	need postgresql postgres_here
 	need kcat any kcat kafkacat
 	need chromium any chromium chromium-browser google-chrome

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"encoding/json"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
@@ -82,6 +83,7 @@ func TestDemo(t *testing.T) {
 			seen("shop.public.products", "'freshet.unavailable' in headers")
 	})
 	equal("after changes of each kind")
+	traced(t, in)
 
 	if out, err := exec.Command("kcat", "-b", in.run().Broker, "-L").CombinedOutput(); err == nil && !strings.Contains(string(out), "shop.public.orders") {
 		t.Errorf("kcat lists %s", out)
@@ -103,6 +105,44 @@ func TestDemo(t *testing.T) {
 		}
 	}
 	in.start()
+}
+
+// traced follows a row: each change with its rows, and the warehouse holds the newest; a topic tells who writes and reads it.
+func traced(t *testing.T, in *instance) {
+	t.Helper()
+	in.do("demo", "load", "pause")
+	in.do("wait", "--sink", "warehouse", "--caught-up")
+	r := in.run()
+	id := psql(t, r.Postgres, "SELECT max(id) FROM orders")
+	var trace api.TraceAnswer
+	in.get(&trace, "/trace", url.Values{"table": {"orders"}, "key": {id}})
+	if n := len(trace.Items); n == 0 || !strings.Contains(string(trace.Items[n-1].After), id) || trace.Items[n-1].Commit == "" || trace.Items[n-1].Key == "" || len(trace.Items[n-1].Hops) < 3 {
+		t.Errorf("order %s: %+v", id, trace.Items)
+	}
+	if len(trace.Scans) != 1 || trace.Scans[0].Scan.Stopped != "end" {
+		t.Errorf("looked at: %+v", trace.Scans)
+	}
+	if len(trace.Held) != 1 {
+		t.Fatalf("held: %+v", trace.Held)
+	}
+	if h := trace.Held[0]; h.Sink != "warehouse" || h.State != "held" || h.Behind == nil || *h.Behind != 0 || len(h.Differs)+len(h.Missing) > 0 || h.Position == "" || !strings.Contains(string(h.Row), id) {
+		t.Errorf("held: %+v", h)
+	}
+	topic := trace.Items[0].Topic
+	psql(t, r.Warehouse, "UPDATE orders SET status = 'lost' WHERE id = "+id)
+	trace = api.TraceAnswer{}
+	in.get(&trace, "/trace", url.Values{"topic": {topic}, "key": {id}})
+	if h := trace.Held[0]; len(h.Differs) != 1 || h.Differs[0] != "status" {
+		t.Errorf("a row that was changed in the warehouse: %+v", h)
+	}
+	var described struct{ Item api.Topic }
+	in.get(&described, "/topics/"+topic, nil)
+	if d := described.Item; d.WrittenBy != "shop" || d.Readers.Count == 0 || len(d.Consumers) != d.Readers.Count || d.Cleanup == "" || len(d.Configs) == 0 || d.Configs[0].Source == "" {
+		t.Errorf("%+v", d)
+	}
+	// The order is paid for or sent on, some time; until then the warehouse would differ.
+	psql(t, r.Warehouse, "UPDATE orders SET status = '"+psql(t, r.Postgres, "SELECT status FROM orders WHERE id = "+id)+"' WHERE id = "+id)
+	in.do("demo", "load", "resume")
 }
 
 // stopped stops a consumer: within 10 s it shows as lag that grows, in records and in seconds whose bounds hold the truth.

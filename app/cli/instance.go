@@ -113,18 +113,21 @@ func act(ctx context.Context, g *globals, method, path string, in any, done stri
 	})
 }
 
-// stages shows a connection test; exit 11 where a stage failed.
+// stages shows a connection test; exit 11 where a stage failed. A right that is denied is no failure: the rest works.
 func stages(ctx context.Context, g *globals, path string) error {
 	return verdict(ctx, g, http.MethodPost, path, "STAGE\tRESULT\tDETAIL", func(s api.Stage) []string {
-		result, detail := "ok", s.Detail
-		if !s.OK {
-			result = "FAILED"
-			if s.Next != "" {
-				detail += " — " + s.Next
-			}
+		result, detail := strings.ReplaceAll(s.State, "_", " "), s.Detail
+		if s.State == "failed" || s.State == "denied" {
+			result = strings.ToUpper(result)
+		}
+		if s.Next != "" {
+			detail += " — " + s.Next
+		}
+		if !s.OK && s.Without != "" {
+			detail += "; without it unknown: " + s.Without
 		}
 		return []string{s.Stage, result, detail}
-	}, func(s api.Stage) bool { return !s.OK }, 11)
+	}, func(s api.Stage) bool { return s.State == "failed" || s.State == "denied" && s.Without == "" }, 11)
 }
 
 // verdict shows a list; where one of its items is bad, the exit code is code.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -75,7 +76,7 @@ func (e exitCode) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 // command is the whole tree of verbs.
 func command(g *globals) *cobra.Command {
 	root := &cobra.Command{
-		Use:   "freshet",
+		Use:   programName(),
 		Short: "Shows what data is doing between the database and the people who use it, and puts it right",
 		Long: `Freshet shows what data is doing between the database and the people who use it, and puts it right.
 
@@ -118,10 +119,18 @@ func command(g *globals) *cobra.Command {
 	root.AddCommand(
 		demoCommand(g), serveCommand(g), openCommand(g), statusCommand(g), clustersCommand(g), sourcesCommand(g), sinksCommand(g), waitCommand(g),
 		topicsCommand(g), groupsCommand(g), freshnessCommand(g), probesCommand(g), traceCommand(g), replayCommand(g), auditCommand(g), versionCommand(g),
-		desktopCommand(g), childCommand(), openapiCommand(g),
+		instanceCommand(g), diagnosticsCommand(g), viewsCommand(g), objectivesCommand(g), desktopCommand(g), manCommand(g), childCommand(), openapiCommand(g),
 	)
 	usage(root)
 	return root
+}
+
+// programName is what completion and manual are for: the desktop build is installed under a name of its own.
+func programName() string {
+	if strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe") == "freshet-desktop" {
+		return "freshet-desktop"
+	}
+	return "freshet"
 }
 
 // usage makes a wrong number of arguments, or an unknown verb, a fault with a next step.

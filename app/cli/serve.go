@@ -67,7 +67,12 @@ func demoCommand(g *globals) *cobra.Command {
 	f.BoolVar(&noOpen, "no-open", false, "do not open a browser")
 	f.BoolVar(&reset, "reset", false, "start afresh: remove the demo's data directory first")
 	f.Float64Var(&rate, "rate", 0, "transactions a second that the shop makes; 20 unless given")
-	cmd.AddCommand(demoLoad(g), demoFault(g))
+	cmd.AddCommand(demoLoad(g), demoFault(g), &cobra.Command{
+		Use: "start", Short: "Start the demo in the running instance, which has nothing of its own yet; freshet status tells how far it is", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return act(cmd.Context(), g, http.MethodPost, "/demo/start", nil, "the demo")
+		},
+	})
 	return cmd
 }
 
@@ -153,8 +158,17 @@ func childCommand() *cobra.Command {
 
 func desktopCommand(g *globals) *cobra.Command {
 	return &cobra.Command{
-		Use: "desktop", Short: "The window (desktop build)", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return app.Window(cmd.Context(), g.data, g.logger()) },
+		Use: "desktop [LINK]", Short: "The window (desktop build), at a link freshet://open#/… where one is given", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			hash := ""
+			if len(args) > 0 {
+				var err error
+				if hash, err = app.LinkHash(args[0]); err != nil {
+					return err
+				}
+			}
+			return app.Window(cmd.Context(), g.data, hash, g.logger())
+		},
 	}
 }
 

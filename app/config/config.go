@@ -19,6 +19,7 @@ import (
 // Config is what a team keeps in a file. What it names is made at the start where it is missing; what is there already
 // is left as it is.
 type Config struct {
+	File       string       `yaml:"-"` // that it was read from, "" none
 	Profile    Profile      `yaml:"profile"`
 	Clusters   []Cluster    `yaml:"clusters"`
 	Sources    []Source     `yaml:"sources"`
@@ -115,7 +116,7 @@ func Load(file string) (*Config, error) {
 	if err != nil {
 		return nil, fault.Wrap(fault.Invalid, "read --config", err, "give a file that can be read")
 	}
-	c := &Config{}
+	c := &Config{File: file}
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
 	if err := d.Decode(c); err != nil && !errors.Is(err, io.EOF) {

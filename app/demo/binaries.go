@@ -96,6 +96,9 @@ func findBinaries(ctx context.Context, installed []binaries, major int, log *slo
 	if best.major != 0 {
 		return best, nil
 	}
+	if err := ctx.Err(); err != nil { // those that are there could not be asked
+		return binaries{}, fault.Wrap(fault.Interrupted, "look for PostgreSQL", err, "start the demo again")
+	}
 	if major != 0 && major != fetchedMajor {
 		return binaries{}, fault.New(fault.Blocked, "start the demo's PostgreSQL",
 			fmt.Sprintf("install PostgreSQL %d, or start the demo afresh with --reset", major),

@@ -49,9 +49,7 @@ func (g Guard) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	// A form cannot send this header, so a state change never comes from one.
-	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Header.Get("X-Freshet") != "1" {
-		writeError(w, &Error{Head: head("error"), Exit: 4, Code: "DENIED", Message: "a request that changes something must carry X-Freshet: 1", status: http.StatusForbidden})
+	if !Meant(w, r) {
 		return
 	}
 	if r.URL.Path == "/api/session" {
@@ -112,6 +110,18 @@ func Loopback(addr net.Addr) []string {
 	}
 	return []string{"127.0.0.1:" + port, "localhost:" + port, "[::1]:" + port}
 }
+
+// Meant refuses a change that does not carry X-Freshet: a form cannot send that header, so no change comes from one.
+func Meant(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead || r.Header.Get("X-Freshet") == "1" {
+		return true
+	}
+	writeError(w, &Error{Head: head("error"), Exit: 4, Code: "DENIED", Message: "a request that changes something must carry X-Freshet: 1", status: http.StatusForbidden})
+	return false
+}
+
+// WriteError answers with err as the API has errors.
+func WriteError(w http.ResponseWriter, err error) { writeError(w, FromError(err)) }
 
 func writeError(w http.ResponseWriter, e *Error) {
 	w.Header().Set("Content-Type", "application/json")

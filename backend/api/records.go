@@ -190,11 +190,7 @@ func recordRoutes(api huma.API, r RecordReader) {
 	one(api, auth.Records, http.MethodGet, "/topics/{name}/previous", "topics-previous", "The newest earlier record with the same key", func(ctx context.Context, in *RecordPlace) (Previous, error) {
 		return r.Previous(ctx, *in)
 	})
-	type topicIn struct {
-		Named
-		ClusterQuery
-	}
-	one(api, auth.Records, http.MethodGet, "/topics/{name}/fields", "topics-fields", "Fields that the newest records have", func(ctx context.Context, in *topicIn) (Fields, error) {
+	one(api, auth.Records, http.MethodGet, "/topics/{name}/fields", "topics-fields", "Fields that the newest records have", func(ctx context.Context, in *TopicIn) (Fields, error) {
 		return r.Fields(ctx, in.Cluster, in.Name)
 	})
 	one(api, auth.Records, http.MethodPost, "/filter/check", "filter-check", "Whether a filter can be used", func(ctx context.Context, in *body[FilterSpec]) (FilterCheck, error) {

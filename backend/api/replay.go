@@ -30,18 +30,31 @@ type PlanAnswer struct {
 	PlanID    string          `json:"plan_id"`
 	PlanHash  string          `json:"plan_hash"`
 	State     string          `json:"state"`
+	Reason    string          `json:"reason,omitempty" doc:"Of the state"`
 	Title     string          `json:"title,omitempty"`
 	Author    string          `json:"author,omitempty"`
 	Created   string          `json:"created,omitempty"`
 	Risk      int             `json:"risk"`
 	Needed    int             `json:"approvals_needed"`
 	Have      int             `json:"approvals_have"`
+	Approvals []PlanApproval  `json:"approvals" nullable:"false" doc:"Every signature under it, also those that no longer count"`
 	Evidence  *Evidence       `json:"evidence,omitempty"`
 	Warnings  []Warning       `json:"warnings" nullable:"false"`
 	Document  json.RawMessage `json:"plan,omitempty"`
 	Canonical string          `json:"canonical,omitempty"`
 	Samples   []Sample        `json:"samples,omitempty"`
 	Jobs      []string        `json:"jobs,omitempty"`
+}
+
+// PlanApproval is one signature under a plan and the evidence that was seen.
+type PlanApproval struct {
+	By       string `json:"by"`
+	At       string `json:"at"`
+	NotAfter string `json:"not_after"`
+	Evidence string `json:"evidence_sha256,omitempty"`
+	Self     bool   `json:"self_approved,omitempty"`
+	KeyID    string `json:"key_id"`
+	Sig      string `json:"sig"`
 }
 
 // Evidence is what the dry run counted.
@@ -52,6 +65,8 @@ type Evidence struct {
 	Filtered   string `json:"filtered"`
 	WouldWrite string `json:"would_write"`
 	WouldDLQ   string `json:"would_dlq"`
+	Dropped    string `json:"dropped" doc:"Those of filtered on which the filter failed"`
+	DisorderMS string `json:"largest_disorder_ms" doc:"By how much a record was older than the newest before it in its partition, at most"`
 	Holes      Holes  `json:"holes"`
 	Bytes      string `json:"bytes"`
 	Seconds    *int64 `json:"est_seconds" nullable:"true"`
@@ -119,7 +134,14 @@ type JobAnswer struct {
 	Head
 	JobID   string     `json:"job_id"`
 	PlanID  string     `json:"plan_id"`
+	Hash    string     `json:"plan_hash"`
 	Title   string     `json:"title,omitempty"`
+	Author  string     `json:"author" doc:"Who made the plan"`
+	Actor   string     `json:"actor" doc:"Who ran it"`
+	Cluster string     `json:"cluster"`
+	Topic   string     `json:"topic"`
+	Sink    string     `json:"sink"`
+	Target  string     `json:"target,omitempty"`
 	Epoch   int64      `json:"epoch"`
 	State   string     `json:"state"`
 	Reason  string     `json:"reason,omitempty"`
@@ -130,6 +152,7 @@ type JobAnswer struct {
 	Shards  []JobShard `json:"shards" nullable:"false"`
 	Rate    JobRate    `json:"rate"`
 	ETA     *int64     `json:"eta_s,omitempty"`
+	Created string     `json:"created,omitempty"`
 	Started string     `json:"started,omitempty"`
 	Updated string     `json:"updated,omitempty"`
 	Audit   AuditPoint `json:"audit"`
@@ -153,11 +176,13 @@ type Counts struct {
 type JobShard struct {
 	Partition int32  `json:"p"`
 	State     string `json:"state"`
+	Blocked   string `json:"blocked,omitempty" doc:"The rule that blocks it"`
 	Reason    string `json:"reason,omitempty"`
 	Start     string `json:"start"`
 	Next      string `json:"next"`
 	End       string `json:"end"`
 	SinkNext  string `json:"sink_next"`
+	Counts    Counts `json:"counts"`
 }
 
 // JobRate is how fast a job goes.
@@ -172,6 +197,12 @@ type ReplayItem struct {
 	ID      string `json:"id"`
 	Title   string `json:"title"`
 	State   string `json:"state"`
+	Reason  string `json:"reason,omitempty"`
+	Blocked string `json:"blocked,omitempty"`
+	Resumes bool   `json:"resumes,omitempty" doc:"It goes on by itself once the cause is gone"`
+	Outcome string `json:"outcome,omitempty"`
+	Plan    string `json:"plan_id,omitempty" doc:"Of a job"`
+	Needed  int    `json:"approvals_needed,omitempty" doc:"Of a plan"`
 	Author  string `json:"author,omitempty"`
 	Seen    string `json:"seen,omitempty"`
 	Total   string `json:"total,omitempty"`

@@ -89,6 +89,9 @@ func item[I, T any](api huma.API, path, id, summary, kind string, f func(context
 
 func routes(api huma.API, s Services, sessions *auth.Sessions) {
 	instanceRoutes(api, s, sessions)
+	aboutRoutes(api, s.Instance)
+	viewRoutes(api, s.Views)
+	trialRoutes(api, s.Trials)
 	clusterRoutes(api, s.Clusters)
 	sourceRoutes(api, s.Sources)
 	sinkRoutes(api, s.Sinks)
@@ -96,13 +99,13 @@ func routes(api huma.API, s Services, sessions *auth.Sessions) {
 	groupRoutes(api, s.Log)
 	recordRoutes(api, s.Records)
 	probeRoutes(api, s.Probes)
+	pastRoutes(api, s.Probes)
 	sparkRoutes(api, s.Probes)
 	traceRoutes(api, s.Probes)
 	replayRoutes(api, s.Replay)
 	auditRoutes(api, s.Audit)
-	if s.Demo != nil {
-		demoRoutes(api, s.Demo)
-	}
+	demoStateRoutes(api, s.Demo)
+	demoRoutes(api, s.Demo)
 }
 
 func instanceRoutes(api huma.API, s Services, sessions *auth.Sessions) {
@@ -328,6 +331,9 @@ func replayRoutes(api huma.API, r Replay) {
 	one(api, auth.Read, http.MethodGet, "/replay/jobs/{ref}", "replay-show-job", "One job", func(ctx context.Context, in *PlanIn) (JobAnswer, error) {
 		return r.ShowJob(ctx, in.Ref)
 	})
+	list(api, auth.Read, "/replay/jobs/{ref}/parked", "replay-parked", "The newest records that a job set aside: refused, failed or in doubt", "replay.parked", func(ctx context.Context, in *PlanIn) ([]ParkedRecord, error) {
+		return r.Parked(ctx, in.Ref)
+	})
 	for verb, f := range map[string]func(context.Context, string, RunSpec) (JobAnswer, error){"pause": r.Pause, "resume": r.Resume, "cancel": r.Cancel} {
 		one(api, auth.Run, http.MethodPost, "/replay/jobs/{ref}/"+verb, "replay-"+verb, "Ask a job to "+verb, func(ctx context.Context, in *runIn) (JobAnswer, error) {
 			return f(ctx, in.Ref, in.Body)
@@ -356,26 +362,28 @@ func auditRoutes(api huma.API, a Audit) {
 	type proofIn struct {
 		Seq string `path:"seq"`
 	}
-	type proof struct {
-		Head
-		Proof json.RawMessage `json:"proof"`
-	}
-	one(api, auth.Read, http.MethodGet, "/audit/{seq}/proof", "audit-proof", "That an entry is in the signed history", func(ctx context.Context, in *proofIn) (proof, error) {
+	one(api, auth.Read, http.MethodGet, "/audit/{seq}/proof", "audit-proof", "That an entry is in the signed history", func(ctx context.Context, in *proofIn) (AuditProof, error) {
 		seq, err := strconv.ParseUint(in.Seq, 10, 64)
 		if err != nil {
-			return proof{}, fault.New(fault.Invalid, "read the entry's number", "give the seq that audit list shows", "%q is no number", in.Seq)
+			return AuditProof{}, fault.New(fault.Invalid, "read the entry's number", "give the seq that audit list shows", "%q is no number", in.Seq)
 		}
-		p, err := a.Proof(ctx, seq)
-		return proof{head("audit.proof"), p}, err
+		return a.Proof(ctx, seq)
+	})
+	one(api, auth.Read, http.MethodGet, "/audit/state", "audit-state", "How long the history is, how far it is signed, and what the last verification found", func(ctx context.Context, _ *none) (AuditState, error) {
+		return a.State(ctx)
 	})
 	one(api, auth.Read, http.MethodPost, "/audit/verify", "audit-verify", "Verify the history", func(ctx context.Context, _ *none) (AuditReport, error) {
 		return a.Verify(ctx)
 	})
+	file(api, auth.Read, "/audit/export", "audit-export", "The whole history, verifiable by itself", "application/x-ndjson", "freshet-audit-", ".jsonl", a.Export)
+}
+
+// file is the route of a file whose name says when it was made.
+func file(api huma.API, act auth.Act, path, id, summary, contentType, name, ext string, write func(context.Context, io.Writer) error) {
 	huma.Register(api, huma.Operation{
-		OperationID: "audit-export", Method: http.MethodGet, Path: "/api/audit/export", Summary: "The whole history, verifiable by itself",
-		Metadata: map[string]any{actKey: auth.Read},
+		OperationID: id, Method: http.MethodGet, Path: "/api" + path, Summary: summary, Metadata: map[string]any{actKey: act},
 	}, func(context.Context, *none) (*huma.StreamResponse, error) {
-		return download("freshet-audit-"+time.Now().UTC().Format("20060102T150405Z")+".jsonl", "application/x-ndjson", a.Export), nil
+		return download(name+time.Now().UTC().Format("20060102T150405Z")+ext, contentType, write), nil
 	})
 }
 
@@ -391,8 +399,8 @@ func download(name, kind string, write func(context.Context, io.Writer) error) *
 	}}
 }
 
-func demoRoutes(api huma.API, d Demo) {
-	list(api, auth.Read, "/demo/faults", "demo-faults", "Faults of the demo", "demo.faults", func(ctx context.Context, _ *none) ([]Fault, error) { return d.Faults(ctx), nil })
+func demoRoutes(api huma.API, d DemoWorld) {
+	list(api, auth.Read, "/demo/faults", "demo-faults", "Faults of the demo", "demo.faults", func(ctx context.Context, _ *none) ([]Fault, error) { return d.Faults(ctx) })
 	type forIn struct {
 		Named
 		Body struct {
@@ -425,10 +433,11 @@ func WriteOpenAPI(w io.Writer) error {
 	return err
 }
 
-// undone are rooms of which only the routes matter: the demo's too.
+// undone are rooms of which only the routes matter.
 func undone() Services {
 	return Services{
 		Instance: struct{ Instance }{}, Feed: struct{ Feed }{}, Clusters: struct{ Clusters }{}, Sources: struct{ Sources }{}, Sinks: struct{ Sinks }{},
-		Log: struct{ Log }{}, Records: struct{ RecordReader }{}, Probes: struct{ Probes }{}, Replay: struct{ Replay }{}, Audit: struct{ Audit }{}, Demo: struct{ Demo }{},
+		Log: struct{ Log }{}, Records: struct{ RecordReader }{}, Probes: struct{ Probes }{}, Replay: struct{ Replay }{}, Audit: struct{ Audit }{}, Demo: struct{ Demo }{}, Views: struct{ Views }{},
+		Trials: struct{ Trials }{},
 	}
 }

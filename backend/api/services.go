@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Services are the rooms behind the routes. Demo is nil where no demo runs.
+// Services are the rooms behind the routes.
 type Services struct {
 	Instance Instance
 	Feed     Feed
@@ -20,12 +20,8 @@ type Services struct {
 	Replay   Replay
 	Audit    Audit
 	Demo     Demo
-}
-
-// Instance tells of the program itself.
-type Instance interface {
-	Status(ctx context.Context) []Part
-	Version() Version
+	Views    Views
+	Trials   Trials
 }
 
 // Feed is what changed, held until there is something.
@@ -86,30 +82,6 @@ type Log interface {
 	ResetGroup(ctx context.Context, cluster, name string, spec ResetSpec) (ResetAnswer, error)
 }
 
-// ResetSpec moves a group's committed offsets.
-type ResetSpec struct {
-	Topic string `json:"topic"`
-	To    string `json:"to" doc:"earliest, latest, a time, or PARTITION:OFFSET"`
-	Apply bool   `json:"apply" doc:"false only shows what would change"`
-}
-
-// ResetAnswer is what a reset changes.
-type ResetAnswer struct {
-	Head
-	Group   string        `json:"group"`
-	Applied bool          `json:"applied"`
-	Items   []ResetChange `json:"items" nullable:"false"`
-	Audit   AuditPoint    `json:"audit"`
-}
-
-// ResetChange is one partition's move.
-type ResetChange struct {
-	Topic     string `json:"topic"`
-	Partition int32  `json:"partition"`
-	From      string `json:"from,omitempty"`
-	To        string `json:"to"`
-}
-
 // HistoryQuery names a series and a time range.
 type HistoryQuery struct {
 	Metric, Cluster, Source, Topic, Group, Sink, Hop string
@@ -127,6 +99,8 @@ type Probes interface {
 	// Sparks are short series of one metric, one for each topic that has any.
 	Sparks(ctx context.Context, q SparkQuery) ([]Spark, error)
 	Trace(ctx context.Context, q TraceQuery) (TraceAnswer, error)
+	Grid(ctx context.Context, q GridQuery) (Grid, error)
+	FreshHistory(ctx context.Context, path string, days, slices int) (FreshHistory, error)
 }
 
 // Replay plans and runs.
@@ -141,6 +115,8 @@ type Replay interface {
 	Resume(ctx context.Context, id string, spec RunSpec) (JobAnswer, error)
 	Cancel(ctx context.Context, id string, spec RunSpec) (JobAnswer, error)
 	List(ctx context.Context) ([]ReplayItem, error)
+	// Parked are the newest records that a job set aside.
+	Parked(ctx context.Context, id string) ([]ParkedRecord, error)
 }
 
 // AuditQuery selects entries.
@@ -153,14 +129,15 @@ type AuditQuery struct {
 // Audit is the history of acts.
 type Audit interface {
 	List(ctx context.Context, q AuditQuery) (items []AuditEntry, next string, err error)
-	Proof(ctx context.Context, seq uint64) (json.RawMessage, error)
+	Proof(ctx context.Context, seq uint64) (AuditProof, error)
+	State(ctx context.Context) (AuditState, error)
 	Verify(ctx context.Context) (AuditReport, error)
 	Export(ctx context.Context, w io.Writer) error
 }
 
-// Demo is the demo world.
-type Demo interface {
-	Faults(ctx context.Context) []Fault
+// DemoWorld is the demo world while it runs.
+type DemoWorld interface {
+	Faults(ctx context.Context) ([]Fault, error)
 	StartFault(ctx context.Context, name string, d time.Duration) (Receipt, error)
 	StopFault(ctx context.Context, name string) (Receipt, error)
 	Load(ctx context.Context, act string, rate float64) (Receipt, error)

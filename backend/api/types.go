@@ -132,14 +132,6 @@ type UnlockSpec struct {
 	Acts       []string `json:"acts,omitempty"`
 }
 
-// Stage is one stage of a connection test.
-type Stage struct {
-	Stage  string `json:"stage"`
-	OK     bool   `json:"ok"`
-	Detail string `json:"detail"`
-	Next   string `json:"next,omitempty"`
-}
-
 // SourceSpec asks for a capture.
 type SourceSpec struct {
 	Name       string   `json:"name" minLength:"1" maxLength:"40"`
@@ -274,45 +266,6 @@ type Lag struct {
 	Seconds Reading `json:"seconds"`
 }
 
-// Group is one consumer group.
-type Group struct {
-	Group      string           `json:"group"`
-	Cluster    string           `json:"cluster"`
-	Protocol   string           `json:"protocol"`
-	State      string           `json:"state"`
-	Members    int              `json:"members"`
-	Topics     []string         `json:"topics" nullable:"false"`
-	Verdict    string           `json:"verdict"`
-	Code       string           `json:"code"`
-	Lag        Lag              `json:"lag"`
-	Trend      string           `json:"trend,omitempty"`
-	CaughtUpIn *Reading         `json:"caught_up_in,omitempty"`
-	Partitions []GroupPartition `json:"partitions,omitempty"`
-	MemberList []GroupMember    `json:"member_list,omitempty"`
-}
-
-// GroupPartition is a group's place in one partition.
-type GroupPartition struct {
-	Topic     string `json:"topic"`
-	Partition int32  `json:"partition"`
-	Committed string `json:"committed,omitempty" doc:"Absent where the group has committed nothing"`
-	Start     string `json:"start,omitempty"`
-	End       string `json:"end,omitempty"`
-	Stable    string `json:"stable,omitempty"`
-	Lost      string `json:"lost,omitempty" doc:"Records gone from the log before the group read them"`
-	Lag       Lag    `json:"lag"`
-	Member    string `json:"member,omitempty"`
-	State     string `json:"state,omitempty"`
-}
-
-// GroupMember is one member.
-type GroupMember struct {
-	ID       string `json:"id"`
-	ClientID string `json:"client_id"`
-	Host     string `json:"host"`
-	Assigned int    `json:"assigned"`
-}
-
 // Path is the freshness of one way from a table to a group or a sink.
 type Path struct {
 	Path      string   `json:"path"`
@@ -386,16 +339,50 @@ type AuditEntry struct {
 	Hash    string          `json:"hash,omitempty"`
 }
 
+// AuditProof is an entry as it was hashed, and the proof that a signed checkpoint includes it.
+type AuditProof struct {
+	Head
+	Leaf       string   `json:"leaf" doc:"The line of canonical JSON whose hash is the entry's"`
+	Proof      []string `json:"proof" nullable:"false" doc:"Hashes of RFC 6962's inclusion proof in base64, from the leaf up; none where no checkpoint covers the entry yet"`
+	Checkpoint string   `json:"checkpoint,omitempty" doc:"The signed note, as https://c2sp.org/tlog-checkpoint has it"`
+	Keys       []string `json:"keys" nullable:"false" doc:"Public keys that sign this history, as golang.org/x/mod/sumdb/note writes them"`
+}
+
+// AuditState says how long the history is, how far it is signed, and what the last verification found.
+type AuditState struct {
+	Head
+	Origin   string       `json:"origin"`
+	Size     string       `json:"size"`
+	Signed   string       `json:"signed" doc:"Entries that the newest checkpoint covers"`
+	Root     string       `json:"root,omitempty" doc:"The last 8 hexadecimal digits of the root that it signs"`
+	Trouble  string       `json:"trouble,omitempty" doc:"Why the history takes no entry any more"`
+	Verified *AuditReport `json:"verified,omitempty" doc:"The last verification since this process began; it says nothing of later entries"`
+}
+
 // AuditReport is what a verification found, as `freshet audit verify -o json` has it.
 type AuditReport struct {
 	Head
-	OK      bool     `json:"ok"`
-	Exit    int      `json:"exit"`
-	Code    string   `json:"code,omitempty"`
-	Message string   `json:"message"`
-	Size    string   `json:"db_size"`
-	Root    string   `json:"root,omitempty"`
-	Proved  string   `json:"proved"`
-	Chained string   `json:"chained"`
-	Notes   []string `json:"warnings,omitempty"`
+	OK       bool           `json:"ok"`
+	Exit     int            `json:"exit"`
+	Code     string         `json:"code,omitempty"`
+	Message  string         `json:"message"`
+	Size     string         `json:"db_size"`
+	Root     string         `json:"root,omitempty"`
+	Proved   string         `json:"proved"`
+	Chained  string         `json:"chained"`
+	Source   string         `json:"checkpoint_source"`
+	Findings []AuditFinding `json:"findings" nullable:"false"`
+	More     int            `json:"more_findings,omitempty"`
+	Notes    []string       `json:"warnings,omitempty"`
+	At       string         `json:"at" doc:"When it began"`
+	Seconds  float64        `json:"took_s"`
+	By       string         `json:"by"`
+}
+
+// AuditFinding is one thing that does not verify.
+type AuditFinding struct {
+	Code    string `json:"code"`
+	Entry   string `json:"entry,omitempty"`
+	To      string `json:"to,omitempty" doc:"Of a run of entries, the last"`
+	Message string `json:"message"`
 }

@@ -69,12 +69,22 @@ const (
 	maxSessions = 256
 )
 
-// Sessions hands out one-time codes and trades them for sessions. It holds hashes only, in memory: a restart ends every
-// session.
+// Sessions hands out one-time codes and trades them for sessions. It holds hashes only. Codes end with the process;
+// sessions do unless Keep was told where they are kept.
 type Sessions struct {
 	mu       sync.Mutex
 	codes    map[[32]byte]grant
 	sessions map[[32]byte]grant
+
+	saving sync.Mutex // what was changed later is saved later
+	save   func([]Kept)
+}
+
+// Kept is a session as it is kept over a restart: its hash, never itself.
+type Kept struct {
+	Hash    []byte    `json:"sha256"`
+	Person  Person    `json:"person"`
+	Expires time.Time `json:"expires"`
 }
 
 type grant struct {
@@ -87,6 +97,33 @@ func NewSessions() *Sessions {
 	return &Sessions{codes: map[[32]byte]grant{}, sessions: map[[32]byte]grant{}}
 }
 
+// Keep takes back the sessions that an earlier process kept, and hands save all there are whenever they change. It is
+// called once, before anything else.
+func (s *Sessions) Keep(kept []Kept, save func([]Kept)) {
+	s.save = save
+	now := time.Now()
+	for _, k := range kept {
+		if len(k.Hash) == sha256.Size && now.Before(k.Expires) {
+			s.sessions[[32]byte(k.Hash)] = grant{k.Person, k.Expires}
+		}
+	}
+}
+
+func (s *Sessions) changed() {
+	if s.save == nil {
+		return
+	}
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	s.mu.Lock()
+	kept := make([]Kept, 0, len(s.sessions))
+	for hash, g := range s.sessions {
+		kept = append(kept, Kept{hash[:], g.person, g.expires})
+	}
+	s.mu.Unlock()
+	s.save(kept)
+}
+
 // Code makes a code of 160 bits that can be traded once, within 15 minutes.
 func (s *Sessions) Code(p Person) string { return s.issue(s.codes, maxCodes, codeTTL, p) }
 
@@ -96,7 +133,9 @@ func (s *Sessions) Trade(code string) (session string, ok bool) {
 	if !ok {
 		return "", false
 	}
-	return s.issue(s.sessions, maxSessions, sessionTTL, p), true
+	session = s.issue(s.sessions, maxSessions, sessionTTL, p)
+	s.changed()
+	return session, true
 }
 
 // Person returns whose session it is.
@@ -110,8 +149,9 @@ func (s *Sessions) Person(session string) (Person, bool) {
 // End forgets a session.
 func (s *Sessions) End(session string) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	delete(s.sessions, sha256.Sum256([]byte(session)))
+	s.mu.Unlock()
+	s.changed()
 }
 
 func (s *Sessions) take(code string) (Person, bool) {

@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -66,5 +67,37 @@ func TestOnlyTheLocalOwnerMayAct(t *testing.T) {
 		if (auth.Person{}).May(act) || (auth.Person{ID: "x"}).May(act) || auth.System.May(act) {
 			t.Errorf("%s is allowed to somebody else", act)
 		}
+	}
+}
+
+func TestSessionsAreKeptOverARestart(t *testing.T) {
+	var kept []auth.Kept
+	save := func(all []auth.Kept) { kept = all }
+	first := auth.NewSessions()
+	first.Keep(nil, save)
+	ana := auth.Person{ID: "local:ana", Local: true}
+	stays, _ := first.Trade(first.Code(ana))
+	ends, _ := first.Trade(first.Code(ana))
+	first.End(ends)
+
+	second := auth.NewSessions()
+	second.Keep(kept, save)
+	if p, ok := second.Person(stays); !ok || p != ana {
+		t.Fatalf("after a restart the session belongs to %+v, %v", p, ok)
+	}
+	if _, ok := second.Person(ends); ok {
+		t.Fatal("an ended session came back")
+	}
+	for _, k := range kept {
+		if strings.Contains(string(k.Hash), stays) {
+			t.Fatal("a session itself is kept")
+		}
+	}
+
+	kept[0].Expires = time.Now().Add(-time.Second)
+	third := auth.NewSessions()
+	third.Keep(kept, save)
+	if _, ok := third.Person(stays); ok {
+		t.Fatal("an expired session came back")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,19 +21,33 @@ import (
 	"freshet/backend/fault"
 )
 
+// StageState is how a stage of a connection test went.
+type StageState string
+
+const (
+	StageOK       StageState = "ok"
+	StageFailed   StageState = "failed"
+	StageDenied   StageState = "denied"    // a right that the user does not have: the rest works without
+	StageNotTried StageState = "not_tried" // what it rests on failed, or there is nothing to try it on
+)
+
 // Stage is one stage of a connection test.
 type Stage struct {
-	Name   string // dns, tcp, tls, api versions, sasl, metadata, brokers
-	Detail string
-	Err    error
-	Next   string // how to mend it
+	Name    string // of connecting: dns, tcp, tls, api versions, sasl, metadata, brokers; then one for each right
+	State   StageState
+	Detail  string
+	Took    time.Duration
+	Err     error
+	Next    string // how to mend it
+	Without string // of a right: what is not known without it
 }
 
-// Test connects to the cluster step by step, each on what the one before found, and stops at the one that fails. It
-// writes nothing.
+// Test connects to the cluster step by step, each on what the one before found, then asks for each right that reading
+// needs. What comes after a step of connecting that fails is not tried. It writes nothing.
 func (c *Cluster) Test(ctx context.Context) []Stage {
-	t := &connectionTest{c: c, ctx: ctx}
+	t := &connectionTest{c: c, ctx: ctx, at: time.Now()}
 	t.run()
+	t.rest()
 	return t.stages
 }
 
@@ -40,10 +55,18 @@ type connectionTest struct {
 	c      *Cluster
 	ctx    context.Context
 	stages []Stage
+	at     time.Time // when the last stage ended
+}
+
+// add adds a stage, which took as long as passed since the one before.
+func (t *connectionTest) add(s Stage) {
+	now := time.Now()
+	s.Took, t.at = now.Sub(t.at), now
+	t.stages = append(t.stages, s)
 }
 
 func (t *connectionTest) ok(name, format string, args ...any) {
-	t.stages = append(t.stages, Stage{Name: name, Detail: fmt.Sprintf(format, args...)})
+	t.add(Stage{Name: name, State: StageOK, Detail: fmt.Sprintf(format, args...)})
 }
 
 func (t *connectionTest) failed(name string, err error, next string) {
@@ -51,7 +74,31 @@ func (t *connectionTest) failed(name string, err error, next string) {
 	if errors.As(err, &f) && f.Next != "" {
 		next = f.Next
 	}
-	t.stages = append(t.stages, Stage{Name: name, Detail: err.Error(), Err: err, Next: next})
+	t.add(Stage{Name: name, State: StageFailed, Detail: err.Error(), Err: err, Next: next})
+}
+
+// rest adds what a failure left untried.
+func (t *connectionTest) rest() {
+	last := t.stages[len(t.stages)-1]
+	names := []string{"dns", "tcp"}
+	if t.c.o.TLS != nil {
+		names = append(names, "tls")
+	}
+	names = append(names, "api versions")
+	if t.c.o.SASL != nil {
+		names = append(names, "sasl")
+	}
+	names = append(names, "metadata", "brokers")
+	after := slices.Index(names, last.Name) + 1
+	if last.State != StageFailed || after == 0 {
+		return
+	}
+	for _, name := range names[after:] {
+		t.stages = append(t.stages, Stage{Name: name, State: StageNotTried, Detail: last.Name + " failed"})
+	}
+	for _, r := range rights {
+		t.stages = append(t.stages, Stage{Name: r.name, State: StageNotTried, Detail: last.Name + " failed", Without: r.without})
+	}
 }
 
 // run tries the first broker whose name and port answer.
@@ -71,6 +118,7 @@ func (t *connectionTest) run() {
 func (t *connectionTest) reach() (net.Conn, string) {
 	var unknown, silent []string
 	var errDNS, errTCP error
+	begun := t.at
 	for _, b := range t.c.o.Brokers {
 		host, _, err := net.SplitHostPort(b)
 		if err != nil {
@@ -85,6 +133,7 @@ func (t *connectionTest) reach() (net.Conn, string) {
 				continue
 			}
 		}
+		resolved := time.Now()
 		dial := t.c.o.Dial
 		if dial == nil {
 			dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
@@ -95,6 +144,7 @@ func (t *connectionTest) reach() (net.Conn, string) {
 			continue
 		}
 		t.ok("dns", "%s", host)
+		t.stages[len(t.stages)-1].Took, t.at = resolved.Sub(begun), resolved
 		t.ok("tcp", "connected to %s", b)
 		return conn, b
 	}
@@ -280,4 +330,5 @@ func (t *connectionTest) speak(address string) {
 		}
 	}
 	t.ok("brokers", "all %d can be reached where they advertise themselves", len(meta.Brokers))
+	t.rights(ctx, cl, meta)
 }

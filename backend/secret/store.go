@@ -91,16 +91,16 @@ func scope(path string) (string, error) {
 	return id, fault.Wrap(fault.Unavailable, "write "+path, wholefile.Write(path, []byte(id+"\n"), 0o600), "check who owns the data directory")
 }
 
-// Where says in words where a new secret is kept.
-func (s *Store) Where(ctx context.Context) string {
+// Where says in words where a new secret is kept, and whether that is the system's keyring.
+func (s *Store) Where(ctx context.Context) (keyring bool, where string) {
 	if s.usable(ctx) {
-		return "the system's keyring"
+		return true, "the system's keyring"
 	}
-	where := "the encrypted file " + s.file.path + ", whose key is in " + s.file.keyPath
+	where = "the encrypted file " + s.file.path + ", whose key is in " + s.file.keyPath
 	if !s.file.passphrase.IsZero() {
-		return where + ", under a passphrase"
+		return false, where + ", under a passphrase"
 	}
-	return where + ", which only its owner can read"
+	return false, where + ", which only its owner can read"
 }
 
 // usable asks the keyring for nothing in particular.

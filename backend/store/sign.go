@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -166,6 +167,13 @@ func (l *Ledger) Checkpoint(ctx context.Context) (auditlog.Checkpoint, error) {
 	}
 	l.newest = cp
 	return cp, nil
+}
+
+// Signed tells how many entries there are, the newest checkpoint, and the public keys, oldest first.
+func (l *Ledger) Signed() (size uint64, newest auditlog.Checkpoint, keys []string) {
+	l.one.Lock()
+	defer l.one.Unlock()
+	return l.file.committed().Size(), l.newest, slices.Clone(l.keys)
 }
 
 // signNowAndThen covers new entries by a checkpoint every signEvery.

@@ -1,14 +1,15 @@
 import { defineConfig } from 'vitest/config'
 
+// Pictures are for a person to look at: they are taken only when asked for, with SCREENSHOTS=1.
+const pictures = process.env.SCREENSHOTS
 export default defineConfig({
   test: {
     root: new URL('..', import.meta.url).pathname,
-    // The pictures test nothing: they are made on their own.
-    include: process.env.SCREENSHOTS ? ['e2e/specs/screenshots.spec.ts'] : ['e2e/specs/*.spec.ts'],
-    exclude: process.env.SCREENSHOTS ? [] : ['e2e/specs/screenshots.spec.ts'],
     environment: 'node',
-    fileParallelism: false,
+    include: pictures ? ['e2e/specs/screen*.spec.ts'] : ['e2e/specs/*.spec.ts'],
+    exclude: pictures ? [] : ['e2e/specs/screenshots.spec.ts'],
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    fileParallelism: false,
   },
 })

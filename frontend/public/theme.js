@@ -5,3 +5,10 @@ try {
 } catch {
   // No storage: the system's theme it is.
 }
+
+// WebKit calls the language of a system without one (LANG=C.UTF-8) "C", which Intl refuses, and the page with it.
+try {
+  Intl.getCanonicalLocales(navigator.language)
+} catch {
+  Object.defineProperty(navigator, 'language', { value: 'en' })
+}

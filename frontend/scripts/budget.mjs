@@ -1,4 +1,4 @@
-// Fails a build whose page's JavaScript is over 250 kB gzipped, or whose index.html would break the policy it is served under.
+// Fails a build whose first page has more than 250 kB of JavaScript gzipped, or whose index.html would break the policy it is served under.
 import { readdirSync, readFileSync } from 'node:fs'
 import { gzipSync } from 'node:zlib'
 
@@ -18,12 +18,18 @@ for (const name of readdirSync(new URL('assets/', dist))) {
   }
 }
 for (const [kind, [raw, gz]] of Object.entries(sizes)) console.log(`${kind}: ${raw} B, ${gz} B gzipped`)
-if (sizes.js[1] > limit) {
-  console.error(`the page's JavaScript is over ${limit} B gzipped`)
-  process.exitCode = 1
-}
 const html = readFileSync(new URL('index.html', dist), 'utf8')
 if (/<script(?![^>]*\ssrc=)/.test(html) || /<style|\sstyle=|\son\w+=/.test(html)) {
   console.error('index.html has inline script or style')
+  process.exitCode = 1
+}
+
+// The first page: what index.html names. What a screen needs beyond that is fetched when it is opened.
+const first = [...html.matchAll(/(?:src|href)="\/(assets\/[^"]+\.js)"/g)]
+  .map((m) => gzipSync(readFileSync(new URL(m[1], dist)), { level: 9 }).length)
+  .reduce((a, b) => a + b, 0)
+console.log(`first page: ${first} B of JavaScript gzipped`)
+if (first === 0 || first > limit) {
+  console.error(`the first page's JavaScript must be over 0 and at most ${limit} B gzipped`)
   process.exitCode = 1
 }

@@ -24,8 +24,20 @@ const pairs = [
   ['unknown', ['paper', 'paper-2', 'float'], text],
   ['prod', ['paper', 'prod-wash'], text],
   ['staging', ['paper', 'paper-3'], text],
+  ['ink', ['add-wash', 'del-wash'], text],
+  ['ink-3', ['add-wash', 'del-wash'], text],
+  ['add', ['paper', 'add-wash'], text],
+  ['del', ['paper', 'del-wash'], text],
+  ['syn-key', ['paper', 'add-wash', 'del-wash', 'paper-2'], text],
+  ['syn-str', ['paper', 'add-wash', 'del-wash', 'paper-2'], text],
+  ['syn-num', ['paper', 'add-wash', 'del-wash', 'paper-2'], text],
+  ['syn-kw', ['paper', 'add-wash', 'del-wash', 'paper-2'], text],
   ['line-3', ['paper', 'paper-2', 'float'], mark],
   ['series', ['paper', 'paper-2', 'bad-wash'], mark],
+  ...['c1', 'c2', 'c3', 'c4', 'c5', 'c6'].map((c) => [c, ['paper'], mark]),
+  ['good', ['good-wash'], text],
+  ['unknown', ['unknown-wash'], text],
+  ...['syn-key', 'syn-str', 'syn-num', 'syn-kw'].map((c) => [c, ['water-wash'], text]),
 ]
 
 const channels = (hex) => [1, 3, 5].map((i) => Number.parseInt(hex.slice(i, i + 2), 16) / 255)
@@ -114,6 +126,20 @@ for (const [name, m] of Object.entries(sight)) {
     if (d < apart) failures.push(`states, ${name}, ${['light', 'dark'][i]}: ${d.toFixed(3)} apart, need ${apart}`)
   })
 }
+
+// Series are told apart by sight alone where nothing but their line is there; their dashes and labels come on top.
+const series = ['c1', 'c2', 'c3', 'c4', 'c5', 'c6']
+for (const [name, m] of Object.entries(sight)) {
+  themes.forEach((t, i) => {
+    const least = Math.min(...series.flatMap((a, k) => series.slice(k + 1).map((b) => distance(t[a], t[b], m))))
+    if (least < apart) failures.push(`series, ${name}, ${['light', 'dark'][i]}: ${least.toFixed(3)} apart, need ${apart}`)
+  })
+}
+// A heat map reads without hue: its steps get darker one by one, or lighter on dark paper.
+themes.forEach((t, i) => {
+  const steps = ['h0', 'h1', 'h2', 'h3', 'h4', 'h5', 'h6'].map((h) => luminance(t[h]) * (i ? 1 : -1))
+  if (steps.some((l, k) => k > 0 && l <= steps[k - 1])) failures.push(`heat, ${['light', 'dark'][i]}: its lightness is out of order`)
+})
 
 for (const name of readdirSync(root, { recursive: true })) {
   if (!/\.(svelte|css)$/.test(name) || name.endsWith('tokens.css')) continue

@@ -1,8 +1,10 @@
 package topics_test
 
 import (
+	"context"
 	"errors"
 	"math"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,6 +67,39 @@ func TestTopics(t *testing.T) {
 		c.Fail("Topics", errors.New("connection refused"))
 		if _, err := p.Round(t.Context()); err == nil {
 			t.Error("no error")
+		}
+	})
+}
+
+// Settings are asked for when a topic is new, and of all topics once a minute.
+func TestSettings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := probestest.New("c", func() time.Duration { return time.Millisecond })
+		c.Topic("a", 1, stream.CreateTime)
+		asked := ""
+		var failed error
+		p := topics.New(c, topics.Options{Configs: func(_ context.Context, settings []string, names ...string) (map[string]map[string]string, error) {
+			asked = strings.Join(names, " ")
+			return map[string]map[string]string{"a": {settings[0]: "compact", settings[1]: "-1"}}, failed
+		}})
+		for _, step := range []struct {
+			add, asked string
+			wait       time.Duration
+			failed     error
+		}{{"", "a", 0, nil}, {"", "", time.Second, nil}, {"b", "b", time.Second, nil}, {"", "", time.Second, nil}, {"", "a b", time.Minute, errors.New("away")}} {
+			if step.add != "" {
+				c.Topic(step.add, 1, stream.CreateTime)
+			}
+			time.Sleep(step.wait)
+			asked, failed = "", step.failed
+			r, err := p.Round(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			all := r.Detail.(*topics.Detail).Topics
+			if asked != step.asked || all[0].Cleanup != "compact" || all[0].Retention != "-1" || len(all) > 1 && all[1].Cleanup != "" {
+				t.Errorf("asked for %q, want %q; %+v", asked, step.asked, all)
+			}
 		}
 	})
 }

@@ -28,6 +28,8 @@ export interface Look {
   width?: number
   height?: number
   motion?: 'reduce' | 'no-preference'
+  /** Of a context that is logged in. */
+  session?: Awaited<ReturnType<BrowserContext['storageState']>>
 }
 
 export async function context(look: Look = {}): Promise<BrowserContext> {
@@ -36,6 +38,7 @@ export async function context(look: Look = {}): Promise<BrowserContext> {
     colorScheme: look.theme ?? 'light',
     reducedMotion: look.motion ?? 'no-preference',
     timezoneId: 'Europe/Berlin',
+    ...(look.session ? { storageState: look.session } : {}),
     permissions: ['clipboard-read', 'clipboard-write'],
   })
   made.setDefaultTimeout(10_000)

@@ -19,6 +19,11 @@ export class Demo {
 
   async start(): Promise<this> {
     this.#dir = mkdtempSync(join(tmpdir(), 'freshet-e2e-'))
+    return this.up()
+  }
+
+  /** Starts it where it was, on the port that it had. */
+  async up(): Promise<this> {
     const child = spawn(program, ['demo', '--no-open', '--data', this.#dir], { stdio: ['ignore', 'pipe', 'pipe'] })
     this.#process = child
     let said = ''
@@ -35,6 +40,10 @@ export class Demo {
     return this
   }
 
+  get dir(): string {
+    return this.#dir
+  }
+
   get url(): string {
     return new URL(this.link).origin
   }
@@ -44,11 +53,26 @@ export class Demo {
     return (await promisify(execFile)(program, [...args, '--data', this.#dir])).stdout
   }
 
-  async stop(): Promise<void> {
+  /** Replays the newest orders into the warehouse; the plan's name and the job's id. */
+  async replayed(): Promise<{ plan: string; job: string }> {
+    const json = async (...args: string[]) => JSON.parse(await this.freshet(...args, '-o', 'json')) as Record<string, string>
+    const plan = await json('replay', 'plan', '--source', 'embedded/shop.public.orders', '--since', '5s', '--to', 'warehouse', '--dry-run')
+    const ref = plan.plan_id ?? ''
+    await json('replay', 'approve', ref, '--hash', plan.plan_hash ?? '', '--reason', 'a test')
+    const job = await json('replay', 'run', ref, '--wait')
+    return { plan: ref, job: job.job_id ?? '' }
+  }
+
+  /** Ends it; what it had stays. */
+  async down(): Promise<void> {
     if (this.#process && this.#process.exitCode === null) {
       this.#process.kill('SIGTERM')
       await once(this.#process, 'exit')
     }
+  }
+
+  async stop(): Promise<void> {
+    await this.down()
     rmSync(this.#dir, { recursive: true, force: true })
   }
 }

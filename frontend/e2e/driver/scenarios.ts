@@ -16,21 +16,14 @@ import type {
   TopicRow,
 } from '../../src/lib/api/types.ts'
 
+import { group, many, unread } from './groups.ts'
+import { exact, unknown, within } from './readings.ts'
+
+export { exact, unknown, within }
+
 // Recorded worlds that the page is looked at in. Times are relative to now, so that charts have something to show.
 
 const iso = (ms: number) => new Date(ms).toISOString()
-
-export function exact(value: number, unit: string, at = Date.now()): Reading {
-  return { value, low: value, high: value, unit, state: 'exact', as_of: iso(at) }
-}
-
-export function within(value: number, low: number, high: number, unit: string, at = Date.now()): Reading {
-  return { value, low, high, unit, state: 'bounded', as_of: iso(at) }
-}
-
-export function unknown(unit: string, why: string, at = Date.now()): Reading {
-  return { value: null, low: null, high: null, unit, state: 'unknown', why, as_of: iso(at) }
-}
 
 export interface World {
   map: MapData
@@ -257,41 +250,12 @@ function world(o: Options): World {
               ...(o.late ? { until: iso(now + 41_000) } : {}),
             },
           ],
-    groups: Object.fromEntries(
-      Object.entries(reads).map(([name, those]) => [
-        name,
-        {
-          group: name,
-          cluster: 'embedded',
-          protocol: 'classic',
-          state: 'Stable',
-          members: 3,
-          topics: those.map(topic),
-          code: state(`group:${name}`) === 'late' ? 'behind' : 'ok',
-          verdict: state(`group:${name}`) === 'late' ? 'behind, and catching up' : 'keeps up',
-          lag: { records: exact(state(`group:${name}`) === 'late' ? 6020 : 71, 'records', now), seconds: within(0.8, 0.4, 1.1, 's', now) },
-          partitions: those.flatMap((t, i) =>
-            [0, 1, 2, 3].map((partition) => ({
-              topic: topic(t),
-              partition,
-              committed: `${4_017_665 + i * 7919 + partition}`,
-              end: `${4_018_112 + i * 7919 + partition * 3}`,
-              lag: {
-                records: exact(447 + partition * 31 + i * 12, 'records', now),
-                seconds: within(0.6 + partition * 0.2, 0.4, 1.4, 's', now),
-              },
-              member: `${name}-${partition % 3}`,
-            })),
-          ),
-          member_list: [0, 1, 2].map((i) => ({
-            id: `${name}-${i}-1b5c`,
-            client_id: `${name}-${i + 1}`,
-            host: `/127.0.0.${i + 1}`,
-            assigned: 4,
-          })),
-        } satisfies Group,
-      ]),
-    ),
+    groups: {
+      ...Object.fromEntries(
+        Object.entries(reads).map(([name, those]) => [name, group(name, those.map(topic), state(`group:${name}`) === 'late', now)]),
+      ),
+      ...(o.fraud ? { 'fraud-shadow': unread('fraud-shadow', [topic('payments')], now) } : {}),
+    },
     sources: {
       shop: {
         name: 'shop',
@@ -486,11 +450,17 @@ function history(metric: string, query: URLSearchParams, late: boolean): Point[]
   const to = Date.parse(query.get('to') ?? '')
   const from = Date.parse(query.get('from') ?? '')
   const step = Math.max(10_000, (to - from) / 400)
-  const out: Point[] = []
+  const points: Point[] = []
   for (let t = from; t <= to; t += step) {
     const ago = (to - t) / 1000
     if (ago > 1800 && ago < 1920) continue
     const noise = Math.sin(t / 47_000) * 0.12 + Math.sin(t / 13_000) * 0.08
+    if (metric.startsWith('group_')) {
+      const level = metric.includes('_out_') ? (late && ago < 1250 ? (ago < 270 ? 204 : 96) : 172) : 172
+      const v = Math.max(0, level + Math.sin(t / 23_000) * 9)
+      points.push({ at: iso(t), reading: exact(v, 'records/s', t) })
+      continue
+    }
     const unit = metric === 'freshness_seconds' || metric === 'lag_seconds' ? 's' : metric === 'lag_records' ? 'records' : 'records/s'
     let v = unit === 's' ? 0.8 + noise : unit === 'records' ? 90 + noise * 60 : 172 + noise * 40
     let spread = unit === 's' ? 0.2 : unit === 'records' ? 4 : 0
@@ -500,9 +470,9 @@ function history(metric: string, query: URLSearchParams, late: boolean): Point[]
       v += (up - down) * (unit === 's' ? 1 : 140)
       if (ago < 1250) spread = unit === 's' ? 2.2 : 40
     }
-    out.push({ at: iso(t), reading: within(Math.max(0, v), Math.max(0, v - spread), v + spread, unit, t) })
+    points.push({ at: iso(t), reading: within(Math.max(0, v), Math.max(0, v - spread), v + spread, unit, t) })
   }
-  return out
+  return points
 }
 
 function empty(): World {
@@ -707,7 +677,16 @@ function hostile(): World {
       group: name,
       verdict: name,
       state: name,
-      member_list: [{ id: name, client_id: name, host: name, assigned: 1 }],
+      member_list: [
+        {
+          id: name,
+          client_id: name,
+          host: name,
+          assigned: 1,
+          partitions: [],
+          lag: { records: unknown('records', name), seconds: unknown('s', name) },
+        },
+      ],
     }
     w.faults?.push({ name, does: name, expect: name, active: i % 2 === 0 })
   })
@@ -723,6 +702,7 @@ const warehouseLate: Options['late'] = {
 export const scenarios = {
   healthy: () => world({}),
   late: () => world({ late: warehouseLate, fraud: true }),
+  behind: () => world({ late: { 'orders>fulfilment': { state: 'late', seconds: 42, trend: 'falling', eta: 190 } }, fraud: true }),
   production: () => world({ kind: 'production', late: warehouseLate, fraud: true }),
   paused: () => world({ paused: 'sink:warehouse' }),
   dead: () => world({ dead: 'sink:warehouse', late: { 'orders>warehouse': { state: 'late', seconds: 312, trend: 'rising' } } }),
@@ -746,6 +726,10 @@ export const scenarios = {
       })
     w.history = () => []
     return w
+  },
+  many: () => {
+    const w = world({})
+    return { ...w, groups: { ...w.groups, ...many(5000, Date.now()) } }
   },
   huge,
   empty,

@@ -3,6 +3,8 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { extname, join, normalize } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { grid, reset } from './groups.ts'
+import { type History, history, type Replays, replays, samples } from './replays.ts'
 import { type Scenario, scenarios, type World } from './scenarios.ts'
 
 // Serves the built page under the product's policy, and the API with a recorded world behind it.
@@ -21,6 +23,10 @@ export const policy =
 
 export class Mock {
   world: World
+  replay: Replays = replays()
+  audit: History = history(62)
+  /** Beginnings of paths that are not answered, as if what is behind them were down. */
+  readonly down = new Set<string>()
   /** Polls held now, and the most that ever were. */
   held = 0
   mostHeld = 0
@@ -104,6 +110,8 @@ export class Mock {
     const member = () => this.session !== '' && (req.headers.cookie ?? '').includes(`freshet=${this.session}`)
     if (!member()) return fail(res, 401, 'LOGIN', 'nobody is logged in', 'take a new link with `freshet open`')
     if (url.pathname === '/api/feed') return this.#feed(url, res, member)
+    if ([...this.down].some((d) => url.pathname.startsWith(`/api${d}`)))
+      return fail(res, 503, 'UNAVAILABLE', 'the ledger does not answer', 'look at its disk')
     if (this.failing && url.pathname.startsWith(this.failing))
       return fail(res, 503, 'UNAVAILABLE', 'the broker does not answer', 'see `freshet status`')
     const got = this.#route(url, body)
@@ -160,6 +168,7 @@ export class Mock {
     })
     switch (noun) {
       case 'history':
+        if (name === 'grid') return grid(url.searchParams, w.groups[url.searchParams.get('group') ?? ''])
         if (name === 'sparks')
           return {
             v: 1,
@@ -171,8 +180,16 @@ export class Mock {
         return { v: 1, kind: 'history', points: w.history(url.searchParams.get('metric') ?? '', url.searchParams) }
       case 'clusters':
         return { v: 1, kind: 'clusters.list', items: [{ name: 'embedded', type: 'embedded', brokers: ['127.0.0.1:9123'] }] }
-      case 'groups':
-        return own(w.groups)
+      case 'groups': {
+        if (!name)
+          return {
+            v: 1,
+            kind: 'groups.list',
+            items: Object.values(w.groups).map((g) => ({ ...g, partitions: undefined, member_list: undefined })),
+          }
+        const g = Object.hasOwn(w.groups, name) ? w.groups[name] : undefined
+        return verb === 'reset' && g ? reset(g, body as Parameters<typeof reset>[1]) : own(w.groups)
+      }
       case 'topic-rows':
         return {
           v: 1,
@@ -205,6 +222,7 @@ export class Mock {
             ],
             scan: { scanned: '1', matched: '1', window: [], stopped_because: 'limit', next: {} },
           }
+        if (!name) return { v: 1, kind: 'topics.list', items: Object.values(w.topics) }
         return own(w.topics)
       case 'sources':
       case 'sinks': {
@@ -232,6 +250,18 @@ export class Mock {
         this.publish()
         return done
       }
+      case 'replay':
+        return this.#replay(name, verb, last, body)
+      case 'audit': {
+        if (name === 'state') return this.audit.state()
+        if (name === 'verify') return this.audit.verify()
+        if (verb === 'proof') return this.audit.proof(Number(name))
+        return name ? undefined : { v: 1, kind: 'audit.list', ...this.audit.list(url.searchParams) }
+      }
+      case 'filter':
+        return (body as { expression: string }).expression.includes('(')
+          ? { v: 1, kind: 'filter.check', valid: false, reason: 'Syntax error: missing )', line: 1, column: 7 }
+          : { v: 1, kind: 'filter.check', valid: true, tried: { records: 100, matched: 38, failed: 0 } }
       case 'demo': {
         if (!w.faults) return undefined
         if (name === 'faults' && !verb) return { v: 1, kind: 'demo.faults', items: w.faults }
@@ -244,6 +274,46 @@ export class Mock {
       default:
         return undefined
     }
+  }
+
+  #replay(name: string, ref: string, verb: string, body: unknown): unknown {
+    const r = this.replay
+    if (!name) return { v: 1, kind: 'replay.list', items: r.items }
+    if (name === 'plans' && !ref) return Object.values(r.plans)[0]
+    if (name === 'plans') {
+      const p = Object.hasOwn(r.plans, ref) ? r.plans[ref] : undefined
+      if (!p) return undefined
+      if (verb === 'dry-run') return { ...p, samples }
+      if (verb === 'approve') {
+        const how = body as { reject?: boolean }
+        Object.assign(p, how.reject ? { state: 'REJECTED' } : { state: 'APPROVED', approvals_have: 1 })
+        return {
+          v: 1,
+          kind: 'replay.approval',
+          plan_id: ref,
+          plan_hash: p.plan_hash,
+          state: p.state,
+          by: 'local:test',
+          at: '',
+          have: 1,
+          need: 1,
+        }
+      }
+      return verb === 'run' ? r.jobs.jb_running : p
+    }
+    const j = Object.hasOwn(r.jobs, ref) ? r.jobs[ref] : undefined
+    if (!j) return undefined
+    if (verb === 'parked') return { v: 1, kind: 'replay.parked', items: r.parked[ref] ?? [] }
+    if (verb === 'pause') j.state = 'PAUSED'
+    if (verb === 'cancel') Object.assign(j, { state: 'CANCELLED', outcome: 'cancelled' })
+    if (verb === 'resume')
+      Object.assign(j, {
+        state: 'RUNNING',
+        blocked: undefined,
+        reason: undefined,
+        shards: j.shards.map(({ blocked: _b, reason: _r, ...s }) => s),
+      })
+    return j
   }
 
   #file(path: string, res: ServerResponse): void {

@@ -44,12 +44,17 @@ export class Api {
     return this.#send<T>('GET', `/api${path}${query(q)}`, undefined, signal)
   }
 
+  /** The answer as it was written, for one whose numbers JavaScript cannot hold. */
+  async text(path: string, q: Query = {}, signal?: AbortSignal): Promise<string> {
+    return (await this.#ask('GET', `/api${path}${query(q)}`, undefined, signal)).text()
+  }
+
   post<T>(path: string, body: unknown, signal?: AbortSignal): Promise<T> {
     return this.#send<T>('POST', `/api${path}`, body, signal)
   }
 
   delete<T>(path: string, signal?: AbortSignal): Promise<T> {
-    return this.#send<T>('DELETE', `/api${path}`, {}, signal)
+    return this.#send<T>('DELETE', `/api${path}`, undefined, signal)
   }
 
   /** Trades the one-time code of a link for a session. */
@@ -58,6 +63,11 @@ export class Api {
   }
 
   async #send<T>(method: string, url: string, body: unknown, signal?: AbortSignal): Promise<T> {
+    const answer = await this.#ask(method, url, body, signal)
+    return answer.status === 204 ? (undefined as T) : ((await answer.json()) as T)
+  }
+
+  async #ask(method: string, url: string, body: unknown, signal?: AbortSignal): Promise<Response> {
     const init: RequestInit = {
       method,
       credentials: 'same-origin',
@@ -80,7 +90,7 @@ export class Api {
         code: 'UNREACHABLE',
       })
     }
-    if (answer.ok) return answer.status === 204 ? (undefined as T) : ((await answer.json()) as T)
+    if (answer.ok) return answer
     const failed = new ApiError(answer.status, await answer.json().catch(() => ({})))
     if (answer.status === 401) this.onSignedOut()
     throw failed

@@ -38,6 +38,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/audit/state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How long the history is, how far it is signed, and what the last verification found */
+        get: operations["audit-state"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/audit/verify": {
         parameters: {
             query?: never;
@@ -84,6 +101,23 @@ export interface paths {
         put?: never;
         /** Add a cluster, read-only */
         post: operations["clusters-add"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/clusters/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Test a connection that is not saved yet */
+        post: operations["clusters-try"];
         delete?: never;
         options?: never;
         head?: never;
@@ -158,6 +192,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/demo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether the demo runs here, or may */
+        get: operations["demo-state"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/demo/faults": {
         parameters: {
             query?: never;
@@ -226,6 +277,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/demo/start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Start the demo in this instance, which has nothing of its own yet */
+        post: operations["demo-start"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/diagnostics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a bug report needs, as a zip, without secrets and record contents */
+        get: operations["diagnostics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/feed": {
         parameters: {
             query?: never;
@@ -269,6 +354,23 @@ export interface paths {
         };
         /** Freshness of every path by hop */
         get: operations["freshness"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/freshness/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How a path kept its objective */
+        get: operations["freshness-history"];
         put?: never;
         post?: never;
         delete?: never;
@@ -345,6 +447,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/history/grid": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A group's metric by partition and time */
+        get: operations["history-grid"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/history/sparks": {
         parameters: {
             query?: never;
@@ -362,6 +481,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/instance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The running instance */
+        get: operations["instance"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/map": {
         parameters: {
             query?: never;
@@ -371,6 +507,23 @@ export interface paths {
         };
         /** The whole pipeline now */
         get: operations["map"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/objectives": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How fresh paths must be */
+        get: operations["objectives"];
         put?: never;
         post?: never;
         delete?: never;
@@ -441,6 +594,23 @@ export interface paths {
         put?: never;
         /** Ask a job to cancel */
         post: operations["replay-cancel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/replay/jobs/{ref}/parked": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The newest records that a job set aside: refused, failed or in doubt */
+        get: operations["replay-parked"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -595,6 +765,23 @@ export interface paths {
         put?: never;
         /** Create a sink */
         post: operations["sinks-create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sinks/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Test a sink that is not saved yet */
+        post: operations["sinks-try"];
         delete?: never;
         options?: never;
         head?: never;
@@ -996,10 +1183,70 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/views": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Saved views */
+        get: operations["views-list"];
+        put?: never;
+        /** Save a view, in place of what has its name */
+        post: operations["views-save"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/views/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Forget a view */
+        delete: operations["views-remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        About: {
+            commit: string;
+            config_file?: string;
+            data_dir: string;
+            disk: components["schemas"]["DiskUse"][];
+            history: components["schemas"]["Kept"];
+            kind: string;
+            listen: string[];
+            objectives: components["schemas"]["Objective"][];
+            /** @description Nobody reaches it from elsewhere */
+            only_this_machine: boolean;
+            owners: components["schemas"]["Owner"][];
+            person: components["schemas"]["Asker"];
+            profile: components["schemas"]["Profile"];
+            secrets: components["schemas"]["SecretStore"];
+            /** Format: date-time */
+            started: string;
+            url: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+            version: string;
+        };
         ApprovalAnswer: {
             at: string;
             by: string;
@@ -1031,6 +1278,18 @@ export interface components {
             ttl_s?: number;
             withdraw?: boolean;
         };
+        Asker: {
+            /** @description What they may do */
+            acts: string[];
+            id: string;
+            /** @description The owner of the data directory, at this machine */
+            local: boolean;
+        };
+        AssignedPartition: {
+            /** Format: int32 */
+            partition: number;
+            topic: string;
+        };
         AuditEntry: {
             action: string;
             actor: string;
@@ -1043,6 +1302,13 @@ export interface components {
             seq: string;
             subject: string;
         };
+        AuditFinding: {
+            code: string;
+            entry?: string;
+            message: string;
+            /** @description Of a run of entries, the last */
+            to?: string;
+        };
         AuditPoint: {
             /** @description The last 8 hexadecimal digits of the tree's root */
             root?: string;
@@ -1050,23 +1316,66 @@ export interface components {
             seq?: string;
             size?: string;
         };
+        AuditProof: {
+            /** @description The signed note, as https://c2sp.org/tlog-checkpoint has it */
+            checkpoint?: string;
+            /** @description Public keys that sign this history, as golang.org/x/mod/sumdb/note writes them */
+            keys: string[];
+            kind: string;
+            /** @description The line of canonical JSON whose hash is the entry's */
+            leaf: string;
+            /** @description Hashes of RFC 6962's inclusion proof in base64, from the leaf up; none where no checkpoint covers the entry yet */
+            proof: string[];
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
         AuditReport: {
+            /** @description When it began */
+            at: string;
+            by: string;
             chained: string;
+            checkpoint_source: string;
             code?: string;
             db_size: string;
             /** Format: int64 */
             exit: number;
+            findings: components["schemas"]["AuditFinding"][];
             kind: string;
             message: string;
+            /** Format: int64 */
+            more_findings?: number;
             ok: boolean;
             proved: string;
             root?: string;
+            /** Format: double */
+            took_s: number;
             /**
              * Format: int64
              * @description Version of the shape, 1
              */
             v: number;
             warnings?: string[] | null;
+        };
+        AuditState: {
+            kind: string;
+            origin: string;
+            /** @description The last 8 hexadecimal digits of the root that it signs */
+            root?: string;
+            /** @description Entries that the newest checkpoint covers */
+            signed: string;
+            size: string;
+            /** @description Why the history takes no entry any more */
+            trouble?: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+            /** @description The last verification since this process began; it says nothing of later entries */
+            verified?: components["schemas"]["AuditReport"];
         };
         Cluster: {
             brokers: string[];
@@ -1105,6 +1414,28 @@ export interface components {
             seen: string;
             written: string;
         };
+        DemoState: {
+            /** @description Starting: what it is at; failed: why */
+            detail?: string;
+            kind: string;
+            may_start: boolean;
+            /** @description Failed: what a person must do */
+            needs?: string;
+            /** @enum {string} */
+            state: "none" | "starting" | "running" | "failed";
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+            /** @description Why it may not be started here, and what to do instead */
+            why_not?: string;
+        };
+        DiskUse: {
+            bytes: components["schemas"]["Reading"];
+            holds: string;
+            part: string;
+        };
         Edge: {
             delay?: components["schemas"]["Reading"];
             from: string;
@@ -1134,10 +1465,14 @@ export interface components {
         Evidence: {
             at: string;
             bytes: string;
+            /** @description Those of filtered on which the filter failed */
+            dropped: string;
             /** Format: int64 */
             est_seconds: number | null;
             filtered: string;
             holes: components["schemas"]["Holes"];
+            /** @description By how much a record was older than the newest before it in its partition, at most */
+            largest_disorder_ms: string;
             /** Format: int64 */
             samples: number;
             seen: string;
@@ -1255,20 +1590,104 @@ export interface components {
             /** Format: int64 */
             for_s?: number;
         };
+        FreshHistory: {
+            from: string;
+            /**
+             * Format: double
+             * @description The share of the known readings that keep the objective, 0 to 1; null where there is neither
+             */
+            inside: number | null;
+            kind: string;
+            /**
+             * Format: double
+             * @description The share of the slices of which something is known, 0 to 1
+             */
+            known: number;
+            /** Format: double */
+            objective_s: number | null;
+            path: string;
+            slices: components["schemas"]["FreshSlice"][];
+            to: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        FreshSlice: {
+            from: string;
+            /** @enum {string} */
+            state: "on_time" | "late" | "unknown";
+            /** Format: double */
+            worst_s: number | null;
+        };
+        Grid: {
+            /** @description When each begins; they are of one width */
+            columns: string[];
+            kind: string;
+            /**
+             * Format: int64
+             * @description Partitions that are not among the rows: those with the least now
+             */
+            left_out: number;
+            metric: string;
+            /** @description By topic and partition */
+            rows: components["schemas"]["GridRow"][];
+            unit: string;
+            /** @description When the last one ends */
+            until: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        GridRow: {
+            /** Format: int32 */
+            partition: number;
+            topic: string;
+            /** @description The worst reading of each column; null where there is none */
+            values: (number | null)[];
+            /** @description Why there is no reading at all, or none lately */
+            why?: string;
+        };
         Group: {
             caught_up_in?: components["schemas"]["Reading"];
             cluster: string;
             code: string;
+            /**
+             * Format: int32
+             * @description The broker that coordinates it
+             */
+            coordinator?: number;
+            /** @description Of its membership, where its protocol tells */
+            generation?: string;
             group: string;
+            /**
+             * @description The verdict as a state of the map
+             * @enum {string}
+             */
+            health: "on_time" | "at_risk" | "late" | "idle" | "unknown" | "dead";
             lag: components["schemas"]["Lag"];
+            /** @description Until retention by time may remove what is unread; of one group only, while something waits */
+            losing_in?: components["schemas"]["Reading"];
             member_list?: components["schemas"]["GroupMember"][] | null;
             /** Format: int64 */
             members: number;
+            /** @description What has waited longest; of one group only */
+            oldest_unread?: components["schemas"]["Unread"];
             partitions?: components["schemas"]["GroupPartition"][] | null;
             protocol: string;
+            /** @description Offsets a second that come into its partitions */
+            rate_in: components["schemas"]["Reading"];
+            /** @description Offsets a second that it commits */
+            rate_out: components["schemas"]["Reading"];
+            /** @description When its state or members were last seen to change; absent: not since it is watched */
+            stable_since?: string;
             state: string;
             topics: string[];
-            trend?: string;
+            /** @enum {string} */
+            trend?: "rising" | "falling" | "steady" | "unknown";
             verdict: string;
         };
         GroupMember: {
@@ -1277,6 +1696,10 @@ export interface components {
             client_id: string;
             host: string;
             id: string;
+            /** @description Of its partitions */
+            lag: components["schemas"]["Lag"];
+            partitions: components["schemas"]["AssignedPartition"][];
+            rate_out?: components["schemas"]["Reading"];
         };
         GroupPartition: {
             /** @description Absent where the group has committed nothing */
@@ -1286,12 +1709,26 @@ export interface components {
             /** @description Records gone from the log before the group read them */
             lost?: string;
             member?: string;
+            /** @description When the commit was last seen to move */
+            moved?: string;
             /** Format: int32 */
             partition: number;
+            rate_in?: components["schemas"]["Reading"];
+            rate_out?: components["schemas"]["Reading"];
             stable?: string;
             start?: string;
             state?: string;
             topic: string;
+            /** @description Of a state that is neither caught up nor behind */
+            why?: string;
+        };
+        Head: {
+            kind: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
         };
         HeldRow: {
             /**
@@ -1336,10 +1773,16 @@ export interface components {
             to: string;
         };
         JobAnswer: {
+            /** @description Who ran it */
+            actor: string;
             audit: components["schemas"]["AuditPoint"];
+            /** @description Who made the plan */
+            author: string;
             /** @description The rule that blocks it */
             blocked?: string;
+            cluster: string;
             counts: components["schemas"]["Counts"];
+            created?: string;
             /** Format: int64 */
             epoch: number;
             /** Format: int64 */
@@ -1348,15 +1791,19 @@ export interface components {
             kind: string;
             /** @description clean, exceptions, failed, cancelled; null while it runs */
             outcome: string | null;
+            plan_hash: string;
             plan_id: string;
             rate: components["schemas"]["JobRate"];
             reason?: string;
             /** @description It goes on by itself once the cause is gone */
             resumes?: boolean;
             shards: components["schemas"]["JobShard"][];
+            sink: string;
             started?: string;
             state: string;
+            target?: string;
             title?: string;
+            topic: string;
             updated?: string;
             /**
              * Format: int64
@@ -1374,6 +1821,9 @@ export interface components {
             records_per_s: number;
         };
         JobShard: {
+            /** @description The rule that blocks it */
+            blocked?: string;
+            counts: components["schemas"]["Counts"];
             end: string;
             next: string;
             /** Format: int32 */
@@ -1382,6 +1832,11 @@ export interface components {
             sink_next: string;
             start: string;
             state: string;
+        };
+        Kept: {
+            bytes: string;
+            /** Format: int64 */
+            days: number;
         };
         Lag: {
             records: components["schemas"]["Reading"];
@@ -1428,6 +1883,26 @@ export interface components {
         };
         ListGroup: {
             items: components["schemas"]["Group"][];
+            kind: string;
+            next_cursor?: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        ListObjective: {
+            items: components["schemas"]["Objective"][];
+            kind: string;
+            next_cursor?: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        ListParkedRecord: {
+            items: components["schemas"]["ParkedRecord"][];
             kind: string;
             next_cursor?: string;
             /**
@@ -1516,6 +1991,16 @@ export interface components {
              */
             v: number;
         };
+        ListView: {
+            items: components["schemas"]["View"][];
+            kind: string;
+            next_cursor?: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
         Load: {
             /** @enum {string} */
             act: "pause" | "resume" | "rate";
@@ -1564,6 +2049,24 @@ export interface components {
             /** @enum {string} */
             trend: "rising" | "falling" | "steady" | "unknown";
             why?: string;
+        };
+        Objective: {
+            name: string;
+            /** Format: double */
+            seconds: number;
+            /** @enum {string} */
+            source: "config" | "demo" | "default";
+            /** @description Pattern of SCHEMA.TABLE */
+            table: string;
+            /** @description Pattern of sink:NAME or group:NAME */
+            to: string;
+        };
+        Owner: {
+            name: string;
+            /** @description Patterns of names, or of nodes of the map */
+            of: string[];
+            /** @enum {string} */
+            source: "config" | "demo";
         };
         ParkedRecord: {
             at: string;
@@ -1615,6 +2118,8 @@ export interface components {
             text?: string;
         };
         PlanAnswer: {
+            /** @description Every signature under it, also those that no longer count */
+            approvals: components["schemas"]["PlanApproval"][];
             /** Format: int64 */
             approvals_have: number;
             /** Format: int64 */
@@ -1628,6 +2133,8 @@ export interface components {
             plan?: unknown;
             plan_hash: string;
             plan_id: string;
+            /** @description Of the state */
+            reason?: string;
             /** Format: int64 */
             risk: number;
             samples?: components["schemas"]["Sample"][] | null;
@@ -1639,6 +2146,15 @@ export interface components {
              */
             v: number;
             warnings: components["schemas"]["Warning"][];
+        };
+        PlanApproval: {
+            at: string;
+            by: string;
+            evidence_sha256?: string;
+            key_id: string;
+            not_after: string;
+            self_approved?: boolean;
+            sig: string;
         };
         PlanSpec: {
             /** @description The whole topic */
@@ -1714,15 +2230,6 @@ export interface components {
             /** @enum {string} */
             kind: "local" | "staging" | "production";
             name: string;
-        };
-        Proof: {
-            kind: string;
-            proof: unknown;
-            /**
-             * Format: int64
-             * @description Version of the shape, 1
-             */
-            v: number;
         };
         Reading: {
             /** Format: date-time */
@@ -1800,9 +2307,21 @@ export interface components {
             v: number;
         };
         ReplayItem: {
+            /**
+             * Format: int64
+             * @description Of a plan
+             */
+            approvals_needed?: number;
             author?: string;
+            blocked?: string;
             created?: string;
             id: string;
+            outcome?: string;
+            /** @description Of a job */
+            plan_id?: string;
+            reason?: string;
+            /** @description It goes on by itself once the cause is gone */
+            resumes?: boolean;
             seen?: string;
             state: string;
             title: string;
@@ -1823,7 +2342,10 @@ export interface components {
             v: number;
         };
         ResetChange: {
+            /** @description Absent where nothing was committed */
             from?: string;
+            /** @description Offsets, below zero where it goes back; absent where nothing was committed */
+            moves?: string;
             /** Format: int32 */
             partition: number;
             to: string;
@@ -1832,8 +2354,10 @@ export interface components {
         ResetSpec: {
             /** @description false only shows what would change */
             apply: boolean;
+            /** @description PARTITION:OFFSET each, in place of to: what a reset's from told is put back by it */
+            offsets?: string[] | null;
             /** @description earliest, latest, a time, or PARTITION:OFFSET */
-            to: string;
+            to?: string;
             topic: string;
         };
         RowReader: {
@@ -1905,6 +2429,11 @@ export interface components {
             /** Format: int32 */
             partition: number;
             to: string;
+        };
+        SecretStore: {
+            /** @enum {string} */
+            kind: "keyring" | "age_file";
+            where: string;
         };
         Sink: {
             cluster?: string;
@@ -2033,6 +2562,15 @@ export interface components {
             next?: string;
             ok: boolean;
             stage: string;
+            /** @enum {string} */
+            state: "ok" | "failed" | "denied" | "not_tried";
+            /**
+             * Format: double
+             * @description Seconds
+             */
+            took_s: number;
+            /** @description Of a right: what is not known without it */
+            without?: string;
         };
         Topic: {
             bytes: components["schemas"]["Reading"];
@@ -2158,6 +2696,8 @@ export interface components {
             topic: string;
         };
         TraceAnswer: {
+            /** @description Of each topic whose newest version says with which it was written */
+            columns?: components["schemas"]["TraceColumns"][] | null;
             /** @description What each sink that is fed with the topic holds */
             held: components["schemas"]["HeldRow"][];
             /** @description Oldest first; the newest 200 that were found */
@@ -2170,6 +2710,19 @@ export interface components {
              * @description Version of the shape, 1
              */
             v: number;
+        };
+        TraceColumn: {
+            /** @description The type under a domain */
+            base: string;
+            name: string;
+            type: string;
+        };
+        TraceColumns: {
+            cluster: string;
+            columns: components["schemas"]["TraceColumn"][];
+            /** @description How numeric values are written: precise is base64 of the unscaled value */
+            decimals?: string;
+            topic: string;
         };
         TraceHop: {
             /** @description Seconds from the commit to the arrival */
@@ -2208,6 +2761,14 @@ export interface components {
             /** Format: int64 */
             for_s: number;
         };
+        Unread: {
+            offset: string;
+            /** Format: int32 */
+            partition: number;
+            /** @description The record's own, where it was read */
+            time?: string;
+            topic: string;
+        };
         Version: {
             commit: string;
             franz_go: string;
@@ -2220,6 +2781,11 @@ export interface components {
              */
             v: number;
             version: string;
+        };
+        View: {
+            hash: string;
+            name: string;
+            readonly saved?: string;
         };
         Waited: {
             kind: string;
@@ -2267,6 +2833,15 @@ export interface components {
         };
         WithHeadTopic: {
             item: components["schemas"]["Topic"];
+            kind: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        WithHeadView: {
+            item: components["schemas"]["View"];
             kind: string;
             /**
              * Format: int64
@@ -2348,6 +2923,35 @@ export interface operations {
             };
         };
     };
+    "audit-state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditState"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     "audit-verify": {
         parameters: {
             query?: never;
@@ -2394,7 +2998,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Proof"];
+                    "application/json": components["schemas"]["AuditProof"];
                 };
             };
             /** @description Error */
@@ -2457,6 +3061,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Receipt"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "clusters-try": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ClusterSpec"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListStage"];
                 };
             };
             /** @description Error */
@@ -2598,6 +3235,35 @@ export interface operations {
             };
         };
     };
+    "demo-state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DemoState"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     "demo-faults": {
         parameters: {
             query?: never;
@@ -2726,6 +3392,62 @@ export interface operations {
             };
         };
     };
+    "demo-start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Receipt"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    diagnostics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     feed: {
         parameters: {
             query?: {
@@ -2809,6 +3531,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ListPath"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "freshness-history": {
+        parameters: {
+            query: {
+                /** @description As /freshness names it */
+                path: string;
+                days?: number;
+                slices?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreshHistory"];
                 };
             };
             /** @description Error */
@@ -2964,6 +3720,43 @@ export interface operations {
             };
         };
     };
+    "history-grid": {
+        parameters: {
+            query: {
+                metric?: "lag_seconds" | "lag_records";
+                cluster?: string;
+                group: string;
+                topic?: string;
+                from?: string;
+                to?: string;
+                columns?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Grid"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     "history-sparks": {
         parameters: {
             query: {
@@ -3000,6 +3793,35 @@ export interface operations {
             };
         };
     };
+    instance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["About"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     map: {
         parameters: {
             query?: never;
@@ -3016,6 +3838,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Map"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    objectives: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListObjective"];
                 };
             };
             /** @description Error */
@@ -3140,6 +3991,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["JobAnswer"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "replay-parked": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListParkedRecord"];
                 };
             };
             /** @description Error */
@@ -3468,6 +4350,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Receipt"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "sinks-try": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SinkSpec"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListStage"];
                 };
             };
             /** @description Error */
@@ -4398,6 +5313,99 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Version"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "views-list": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "views-save": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["View"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WithHeadView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "views-remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Head"];
                 };
             };
             /** @description Error */

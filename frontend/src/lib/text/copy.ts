@@ -4,7 +4,7 @@ import { shellWord } from './visible'
 
 /** What a sheet shows, as lines for a terminal. */
 export interface CopyLine {
-  as: 'Freshet' | 'curl' | 'kcat' | 'SQL' | 'Link'
+  as: string
   text: string
 }
 
@@ -40,6 +40,48 @@ export function copyNode(n: MapNode, at: Place): CopyLine[] {
       break
   }
   return lines
+}
+
+const inCluster = (cluster: string) => (cluster === 'embedded' ? '' : ` --cluster ${shellWord(cluster)}`)
+const kafkaGroups = (broker: string, what: string) => `kafka-consumer-groups.sh --bootstrap-server ${shellWord(broker)} ${what}`
+
+export function copyGroups(cluster: string, at: Place): CopyLine[] {
+  const lines: CopyLine[] = [
+    { as: 'Freshet', text: `freshet groups list${inCluster(cluster)}` },
+    { as: 'curl', text: curl(at, `/groups${query({ cluster })}`) },
+  ]
+  if (at.broker) lines.push({ as: 'kafka-consumer-groups', text: kafkaGroups(at.broker, '--describe --all-groups') })
+  return lines
+}
+
+export function copyGroup(name: string, cluster: string, at: Place): CopyLine[] {
+  const lines: CopyLine[] = [
+    { as: 'Freshet', text: `freshet groups describe ${shellWord(name)}${inCluster(cluster)}` },
+    { as: 'curl', text: curl(at, `/groups/${segment(name)}${query({ cluster })}`) },
+  ]
+  if (at.broker) lines.push({ as: 'kafka-consumer-groups', text: kafkaGroups(at.broker, `--describe --group ${shellWord(name)}`) })
+  return lines
+}
+
+/** Moving a group's offsets, as the dialog is about to. */
+export function copyReset(name: string, cluster: string, topic: string, to: string, at: Place): CopyLine[] {
+  return [
+    {
+      as: 'Freshet',
+      text: `freshet groups reset ${shellWord(name)} --topic ${shellWord(topic)} --to ${shellWord(to)}${inCluster(cluster)}`,
+    },
+    {
+      as: 'curl',
+      text: `${curl(at, `/groups/${segment(name)}/reset${query({ cluster })}`)} -H 'Content-Type: application/json' -H 'X-Freshet: 1' -d ${shellWord(JSON.stringify({ topic, to, apply: false }))}`,
+    },
+  ]
+}
+
+export function copyFreshness(at: Place): CopyLine[] {
+  return [
+    { as: 'Freshet', text: 'freshet freshness' },
+    { as: 'curl', text: curl(at, '/freshness') },
+  ]
 }
 
 /** Another cluster than the local broker is named. */
