@@ -27,6 +27,8 @@ export class Mock {
   polls = 0
   /** Every request that is not a GET. */
   acts: { path: string; body: unknown; header: string }[] = []
+  /** What is answered instead, by method and path: a text as it is, a failure, or anything as JSON. */
+  readonly says = new Map<string, unknown>()
   code = 'one-time'
   session = ''
   #server: Server | null = null
@@ -102,6 +104,10 @@ export class Mock {
     const member = () => this.session !== '' && (req.headers.cookie ?? '').includes(`freshet=${this.session}`)
     if (!member()) return fail(res, 401, 'LOGIN', 'nobody is logged in', 'take a new link with `freshet open`')
     if (url.pathname === '/api/feed') return this.#feed(url, res, member)
+    const said = this.says.get(`${req.method} ${url.pathname}`)
+    if (said instanceof Failure) return fail(res, said.status, 'FAILED', said.message, said.hint)
+    if (typeof said === 'string') return void res.writeHead(200, { 'Content-Type': 'application/json' }).end(said)
+    if (said !== undefined) return send(res, 200, said)
     const got = this.#route(url, body)
     if (got === undefined) return fail(res, 404, 'NOT_FOUND', `no such route: ${url.pathname}`)
     send(res, 200, got)
@@ -199,6 +205,7 @@ export class Mock {
         return done
       }
       case 'demo': {
+        if (!name) return { v: 1, kind: 'demo', state: w.faults ? 'running' : 'none', may_start: !w.faults }
         if (!w.faults) return undefined
         if (name === 'faults' && !verb) return { v: 1, kind: 'demo.faults', items: w.faults }
         if (name === 'load') return receipt()
@@ -217,6 +224,18 @@ export class Mock {
     if (!file.startsWith(dist) || !existsSync(file) || statSync(file).isDirectory()) file = join(dist, 'index.html')
     res.writeHead(200, { 'Content-Type': types[extname(file)] ?? 'application/octet-stream' })
     createReadStream(file).pipe(res)
+  }
+}
+
+/** An answer that is an error, in the API's words. */
+export class Failure {
+  readonly status: number
+  readonly message: string
+  readonly hint: string
+  constructor(status: number, message: string, hint: string) {
+    this.status = status
+    this.message = message
+    this.hint = hint
   }
 }
 
