@@ -96,6 +96,7 @@ type App struct {
 	lags         map[string]*lag.Probe
 	events       []api.MapEvent
 	slots        map[string]probes.SlotStatus
+	retentions   map[string]retention // by cluster/topic
 }
 
 // freshnessProbe is the name of the probe that draws the paths.

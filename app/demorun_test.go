@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -186,6 +187,11 @@ func TestDemoStartsLater(t *testing.T) {
 		})
 	}
 	living()
+	var past api.FreshHistory
+	r.must("GET", "/freshness/history?days=1&slices=24&path="+url.QueryEscape("orders → warehouse"), nil, &past)
+	if n := len(past.Slices); n != 24 || past.Slices[0].State != "unknown" || past.Slices[23].State == "unknown" || past.Slices[23].Worst == nil || past.Inside == nil || past.Objective == nil || past.Known > 0.1 {
+		t.Errorf("%+v", past)
+	}
 	var notes api.List[api.AuditEntry]
 	r.must("GET", "/audit?action=demo.start", nil, &notes)
 	if len(notes.Items) == 0 || !bytes.Contains(notes.Items[0].Detail, []byte(demoRunning)) {

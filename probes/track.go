@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sort"
 	"time"
+
+	"freshet/backend/stream"
 )
 
 // Track remembers when a growing number was seen where: a partition's end, a group's commit, a server's log position.
@@ -81,6 +83,28 @@ func (t *Track) Last() (n int64, by time.Time, ok bool) {
 	}
 	s := t.seen[len(t.seen)-1]
 	return s.n, time.Unix(0, s.by), true
+}
+
+// Rate is how fast the number grew over about the last window, in records a second.
+func (t *Track) Rate(window time.Duration) stream.Reading {
+	if len(t.seen) == 0 {
+		return stream.UnknownReading("records/s", "not watched", time.Time{})
+	}
+	now := t.seen[len(t.seen)-1]
+	from, to := now.still, max(now.by, now.still)
+	then := to - int64(window)
+	i := sort.Search(len(t.seen), func(i int) bool { return t.seen[i].by > then }) - 1
+	if i < 0 {
+		return stream.UnknownReading("records/s", "not watched for "+SecondsText(window.Seconds())+" yet", time.Unix(0, to))
+	}
+	// It was n at every moment from by to still; where it was seen only once, at one from still to by.
+	was := t.seen[i]
+	lo, hi := was.still, was.by
+	if was.by <= was.still {
+		lo = min(was.still, then)
+		hi = lo
+	}
+	return Rate(now.n-was.n, time.Unix(0, lo), time.Unix(0, hi), time.Unix(0, from), time.Unix(0, to))
 }
 
 // Len returns how many entries are held.

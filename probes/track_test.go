@@ -94,3 +94,36 @@ func TestWords(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// The rate's bounds hold the truth, whether the number moves at every look or rests.
+func TestTrackRate(t *testing.T) {
+	var track probes.Track
+	at := func(ms int) time.Time { return time.Unix(0, int64(ms)*int64(time.Millisecond)) }
+	if r := track.Rate(10 * time.Second); r.Known() {
+		t.Errorf("%+v", r)
+	}
+	for s := range 30 {
+		track.See(int64(7*s), at(1000*s), at(1000*s+100)) // it grows by 7 a second
+		r := track.Rate(10 * time.Second)
+		if r.Known() != (s >= 10) {
+			t.Fatalf("after %d s: %+v", s, r)
+		}
+		if r.Known() && (r.Low > 7 || r.High < 7 || r.High-r.Low > 1) {
+			t.Errorf("after %d s: %+v", s, r)
+		}
+	}
+	for s := 30; s < 60; s++ {
+		track.See(7*29, at(1000*s), at(1000*s+100)) // it rests
+	}
+	if r := track.Rate(10 * time.Second); !r.Known() || r.Low != 0 || r.High != 0 {
+		t.Errorf("at rest: %+v", r)
+	}
+	track.See(7*29+100, at(60_000), at(60_100)) // and moves once more
+	if r := track.Rate(10 * time.Second); r.Low > 10 || r.High < 10 || r.High > 11 {
+		t.Errorf("after a rest: %+v", r)
+	}
+	track.See(3, at(61_000), at(61_100)) // and is set back
+	if r := track.Rate(10 * time.Second); r.Known() && r.Low < 0 {
+		t.Errorf("set back: %+v", r)
+	}
+}

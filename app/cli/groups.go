@@ -31,9 +31,9 @@ func groupsCommand(g *globals) *cobra.Command {
 		return one(g.printer(), raw, func(r api.ResetAnswer) error {
 			rows := make([][]string, len(r.Items))
 			for i, c := range r.Items {
-				rows[i] = []string{c.Topic, fmt.Sprint(c.Partition), c.From, c.To}
+				rows[i] = []string{c.Topic, fmt.Sprint(c.Partition), c.From, c.To, c.Moves}
 			}
-			if err := g.printer().table("TOPIC\tPARTITION\tFROM\tTO", rows); err != nil {
+			if err := g.printer().table("TOPIC\tPARTITION\tFROM\tTO\tMOVES", rows); err != nil {
 				return err
 			}
 			if !r.Applied {
@@ -44,8 +44,9 @@ func groupsCommand(g *globals) *cobra.Command {
 	})
 	reset.Flags().StringVar(&spec.Topic, "topic", "", "topic")
 	reset.Flags().StringVar(&spec.To, "to", "", "earliest, latest, a time, or PARTITION:OFFSET")
+	reset.Flags().StringSliceVar(&spec.Offsets, "offsets", nil, "PARTITION:OFFSET,… in place of --to, for instance where a reset before came from")
 	reset.Flags().BoolVar(&spec.Apply, "apply", false, "do it")
-	must(reset, "topic", "to")
+	must(reset, "topic")
 
 	cmd.AddCommand(&cobra.Command{
 		Use: "list", Short: "Every group", Args: cobra.NoArgs,

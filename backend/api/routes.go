@@ -99,6 +99,8 @@ func routes(api huma.API, s Services, sessions *auth.Sessions) {
 	groupRoutes(api, s.Log)
 	recordRoutes(api, s.Records)
 	probeRoutes(api, s.Probes)
+	pastRoutes(api, s.Probes)
+	sparkRoutes(api, s.Probes)
 	traceRoutes(api, s.Probes)
 	replayRoutes(api, s.Replay)
 	auditRoutes(api, s.Audit)
@@ -193,6 +195,9 @@ func sourceRoutes(api huma.API, s Sources) {
 		return s.Create(ctx, in.Body)
 	})
 	list2(api, auth.Operate, "/sources/{name}/test", "sources-test", "Test a capture's connection", "sources.test", s.Test)
+	one(api, auth.Operate, http.MethodPost, "/sources/{name}/preflight", "sources-preflight", "Ask a running capture's database again what the plan asked; changes nothing", func(ctx context.Context, in *Named) (SourcePlan, error) {
+		return s.Preflight(ctx, in.Name)
+	})
 	act(api, auth.Operate, "/sources/{name}/pause", "sources-pause", "Stop capturing; the slot keeps holding WAL", s.Pause)
 	act(api, auth.Operate, "/sources/{name}/resume", "sources-resume", "Go on capturing", s.Resume)
 	one(api, auth.Define, http.MethodDelete, "/sources/{name}", "sources-drop", "Remove a capture with its slot and publications", func(ctx context.Context, in *Named) (Receipt, error) {

@@ -46,6 +46,8 @@ type Sources interface {
 	Plan(ctx context.Context, spec SourceSpec) (SourcePlan, error)
 	Create(ctx context.Context, spec SourceSpec) (Receipt, error)
 	Test(ctx context.Context, name string) ([]Stage, error)
+	// Preflight asks the database of a running capture again what Plan asked before it was made.
+	Preflight(ctx context.Context, name string) (SourcePlan, error)
 	Pause(ctx context.Context, name, reason string) (Receipt, error)
 	Resume(ctx context.Context, name, reason string) (Receipt, error)
 	Drop(ctx context.Context, name string) (Receipt, error)
@@ -80,30 +82,6 @@ type Log interface {
 	ResetGroup(ctx context.Context, cluster, name string, spec ResetSpec) (ResetAnswer, error)
 }
 
-// ResetSpec moves a group's committed offsets.
-type ResetSpec struct {
-	Topic string `json:"topic"`
-	To    string `json:"to" doc:"earliest, latest, a time, or PARTITION:OFFSET"`
-	Apply bool   `json:"apply" doc:"false only shows what would change"`
-}
-
-// ResetAnswer is what a reset changes.
-type ResetAnswer struct {
-	Head
-	Group   string        `json:"group"`
-	Applied bool          `json:"applied"`
-	Items   []ResetChange `json:"items" nullable:"false"`
-	Audit   AuditPoint    `json:"audit"`
-}
-
-// ResetChange is one partition's move.
-type ResetChange struct {
-	Topic     string `json:"topic"`
-	Partition int32  `json:"partition"`
-	From      string `json:"from,omitempty"`
-	To        string `json:"to"`
-}
-
 // HistoryQuery names a series and a time range.
 type HistoryQuery struct {
 	Metric, Cluster, Source, Topic, Group, Sink, Hop string
@@ -118,7 +96,11 @@ type Probes interface {
 	Map(ctx context.Context) Map
 	Freshness(ctx context.Context, name, cluster string) ([]Path, error)
 	History(ctx context.Context, q HistoryQuery) ([]Point, error)
+	// Sparks are short series of one metric, one for each topic that has any.
+	Sparks(ctx context.Context, q SparkQuery) ([]Spark, error)
 	Trace(ctx context.Context, q TraceQuery) (TraceAnswer, error)
+	Grid(ctx context.Context, q GridQuery) (Grid, error)
+	FreshHistory(ctx context.Context, path string, days, slices int) (FreshHistory, error)
 }
 
 // Replay plans and runs.

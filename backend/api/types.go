@@ -171,7 +171,7 @@ type SourceTable struct {
 	Topic    string `json:"topic"`
 	Key      string `json:"key,omitempty"`
 	Identity string `json:"replica_identity,omitempty"`
-	Limit    string `json:"limit,omitempty"`
+	Limit    string `json:"limit,omitempty" doc:"What is not captured of it, or costs something"`
 }
 
 // Source is one running capture.
@@ -205,6 +205,10 @@ type Slot struct {
 	Safe      Reading `json:"safe"`
 	HeldBy    string  `json:"held_by,omitempty"`
 	Why       string  `json:"why,omitempty"`
+	// Of the last look of the slot probe; absent before it.
+	Growth *Reading `json:"growth,omitempty" doc:"Bytes a second that it holds more, below zero where it holds less"`
+	CutOff *Reading `json:"cut_off,omitempty" doc:"Seconds until it is cut off, if it goes on so"`
+	Words  string   `json:"words,omitempty" doc:"How it is, in a sentence"`
 }
 
 // SinkSpec asks for a sink.
@@ -260,45 +264,6 @@ type SinkPartition struct {
 type Lag struct {
 	Records Reading `json:"records"`
 	Seconds Reading `json:"seconds"`
-}
-
-// Group is one consumer group.
-type Group struct {
-	Group      string           `json:"group"`
-	Cluster    string           `json:"cluster"`
-	Protocol   string           `json:"protocol"`
-	State      string           `json:"state"`
-	Members    int              `json:"members"`
-	Topics     []string         `json:"topics" nullable:"false"`
-	Verdict    string           `json:"verdict"`
-	Code       string           `json:"code"`
-	Lag        Lag              `json:"lag"`
-	Trend      string           `json:"trend,omitempty"`
-	CaughtUpIn *Reading         `json:"caught_up_in,omitempty"`
-	Partitions []GroupPartition `json:"partitions,omitempty"`
-	MemberList []GroupMember    `json:"member_list,omitempty"`
-}
-
-// GroupPartition is a group's place in one partition.
-type GroupPartition struct {
-	Topic     string `json:"topic"`
-	Partition int32  `json:"partition"`
-	Committed string `json:"committed,omitempty" doc:"Absent where the group has committed nothing"`
-	Start     string `json:"start,omitempty"`
-	End       string `json:"end,omitempty"`
-	Stable    string `json:"stable,omitempty"`
-	Lost      string `json:"lost,omitempty" doc:"Records gone from the log before the group read them"`
-	Lag       Lag    `json:"lag"`
-	Member    string `json:"member,omitempty"`
-	State     string `json:"state,omitempty"`
-}
-
-// GroupMember is one member.
-type GroupMember struct {
-	ID       string `json:"id"`
-	ClientID string `json:"client_id"`
-	Host     string `json:"host"`
-	Assigned int    `json:"assigned"`
 }
 
 // Path is the freshness of one way from a table to a group or a sink.

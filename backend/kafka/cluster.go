@@ -375,7 +375,7 @@ func (c *Cluster) describeGroups(ctx context.Context, cl *kgo.Client, groups map
 				g.Err = c.explain("describe group "+d.Group, d.Err)
 				continue
 			}
-			g.State, g.Protocol, g.Coordinator = d.State, consumer, d.Coordinator.NodeID
+			g.State, g.Protocol, g.Coordinator, g.Epoch = d.State, consumer, d.Coordinator.NodeID, d.Epoch
 			for _, m := range d.Members {
 				member := stream.Member{ID: m.MemberID, ClientID: m.ClientID, Host: m.ClientHost, InstanceID: deref(m.InstanceID)}
 				member.Assigned = partitionsOf(m.Assignment)

@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 	"fmt"
-	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -102,7 +101,12 @@ func ParseOffsets(s string) (Point, error) {
 		if err != nil {
 			return Point{}, err
 		}
-		maps.Copy(all.Offsets, at.Offsets)
+		for p, o := range at.Offsets {
+			if _, twice := all.Offsets[p]; twice {
+				return Point{}, fault.New(fault.Invalid, "read places in a topic", "name each partition once", "partition %d is named twice", p)
+			}
+			all.Offsets[p] = o
+		}
 	}
 	return all, nil
 }

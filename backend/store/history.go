@@ -444,15 +444,27 @@ func inOrder(samples []sample) []sample {
 
 // Range implements probes.Recorder. A day without a file, or with a damaged one, is a gap.
 func (h *History) Range(ctx context.Context, s probes.Series, from, to time.Time, max int) ([]probes.Point, error) {
-	first, end := ceilMilli(from), ceilMilli(to)
-	h.mu.Lock()
-	var pending *sample
-	if o := h.slots[s]; o != nil && o.sample.at >= first && o.sample.at < end {
-		pending = &o.sample
+	all, err := h.Ranges(ctx, []probes.Series{s}, from, to, max)
+	if err != nil {
+		return nil, err
 	}
-	unit := ""
-	if o := h.slots[s]; o != nil {
-		unit = o.unit
+	return all[0], nil
+}
+
+// Ranges is Range of several series, whose days' files are each opened once.
+func (h *History) Ranges(ctx context.Context, series []probes.Series, from, to time.Time, max int) ([][]probes.Point, error) {
+	first, end := ceilMilli(from), ceilMilli(to)
+	read := make([]seriesRead, len(series))
+	pending := make([]*sample, len(series))
+	h.mu.Lock()
+	for i, s := range series {
+		read[i].series = s
+		if o := h.slots[s]; o != nil {
+			read[i].unit = o.unit
+			if n := o.sample; n.at >= first && n.at < end {
+				pending[i] = &n
+			}
+		}
 	}
 	h.mu.Unlock()
 
@@ -462,12 +474,11 @@ func (h *History) Range(ctx context.Context, s probes.Series, from, to time.Time
 	if err != nil {
 		return nil, err
 	}
-	var samples []sample
 	for _, day := range days {
 		if day < dayOf(first) || day > dayOf(end) {
 			continue
 		}
-		part, of, err := h.readDay(ctx, day, s, first, end)
+		err := h.readDay(ctx, day, read, first, end)
 		if isCode(err, sqlite3.ErrCorrupt, sqlite3.ErrNotADB) || errors.Is(err, errBlock) {
 			h.o.Log.Warn("the history of a day is damaged", "day", day, "err", err)
 			err = nil
@@ -475,18 +486,28 @@ func (h *History) Range(ctx context.Context, s probes.Series, from, to time.Time
 		if err != nil {
 			return nil, historyFault("read the history of "+day, err)
 		}
-		samples = append(samples, part...)
-		unit = cmp.Or(of, unit)
 	}
-	if pending != nil {
-		samples = append(samples, *pending)
+	all := make([][]probes.Point, len(series))
+	for i := range read {
+		samples := read[i].samples
+		if pending[i] != nil {
+			samples = append(samples, *pending[i])
+		}
+		samples = thin(inOrder(samples), first, end, max)
+		all[i] = make([]probes.Point, len(samples))
+		for j, n := range samples {
+			all[i][j] = probes.Point{Series: series[i], Reading: n.reading(read[i].unit)}
+		}
 	}
-	samples = thin(inOrder(samples), first, end, max)
-	points := make([]probes.Point, len(samples))
-	for i, n := range samples {
-		points[i] = probes.Point{Series: s, Reading: n.reading(unit)}
-	}
-	return points, nil
+	return all, nil
+}
+
+// seriesRead is a series and what was read of it.
+type seriesRead struct {
+	series  probes.Series
+	id      int64 // in the day's file
+	unit    string
+	samples []sample
 }
 
 // ceilMilli is the first millisecond that does not lie before t.
@@ -498,64 +519,69 @@ func ceilMilli(t time.Time) int64 {
 	return ms
 }
 
-// readDay reads a series' samples in [first, end) from a day's blocks and rounds.
-func (h *History) readDay(ctx context.Context, day string, s probes.Series, first, end int64) (samples []sample, unit string, err error) {
+// readDay adds each series' samples in [first, end) from a day's blocks and rounds.
+func (h *History) readDay(ctx context.Context, day string, read []seriesRead, first, end int64) error {
 	db, err := openSQLite(h.file(day), url.Values{"mode": {"rw"}, "_query_only": {"true"}})
 	if err != nil {
-		return nil, "", err
+		return err
 	}
 	defer db.Close()
 	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // blocks and rounds of one moment
 	if err != nil {
-		return nil, "", err
+		return err
 	}
 	defer tx.Rollback()
 	var version int
 	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil || version != historySchema {
-		return nil, "", err // another schema's day is a gap
+		return err // another schema's day is a gap
 	}
-	key, err := json.Marshal(s)
-	if err != nil {
-		return nil, "", err
+	byID := map[int64]*seriesRead{}
+	for i := range read {
+		r := &read[i]
+		key, err := json.Marshal(r.series)
+		if err != nil {
+			return err
+		}
+		err = tx.QueryRowContext(ctx, "SELECT id, unit FROM series WHERE key = ?", string(key)).Scan(&r.id, &r.unit)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		byID[r.id] = r
 	}
-	var id int64
-	err = tx.QueryRowContext(ctx, "SELECT id, unit FROM series WHERE key = ?", string(key)).Scan(&id, &unit)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, "", nil
-	}
-	if err != nil {
-		return nil, "", err
-	}
-	take := func(n sample) {
+	take := func(r *seriesRead, n sample) {
 		if n.at >= first && n.at < end {
-			samples = append(samples, n)
+			r.samples = append(r.samples, n)
 		}
 	}
-	lowest, highest := blockID(id, 0), blockID(id, 0)+23
-	if dayOf(first) == day {
-		lowest = blockID(id, first)
-	}
-	if dayOf(end) == day {
-		highest = blockID(id, end)
-	}
-	err = eachRow(ctx, tx, "SELECT id, body FROM block WHERE id BETWEEN ? AND ? ORDER BY id", func(_ int64, body []byte) error {
-		block, err := decodeBlock(body)
-		for _, n := range block {
-			take(n)
+	for id, r := range byID {
+		lowest, highest := blockID(id, 0), blockID(id, 0)+23
+		if dayOf(first) == day {
+			lowest = blockID(id, first)
 		}
-		return err
-	}, lowest, highest)
-	if err != nil {
-		return nil, "", err
+		if dayOf(end) == day {
+			highest = blockID(id, end)
+		}
+		err = eachRow(ctx, tx, "SELECT id, body FROM block WHERE id BETWEEN ? AND ? ORDER BY id", func(_ int64, body []byte) error {
+			block, err := decodeBlock(body)
+			for _, n := range block {
+				take(r, n)
+			}
+			return err
+		}, lowest, highest)
+		if err != nil {
+			return err
+		}
 	}
-	err = eachRow(ctx, tx, "SELECT id, body FROM round ORDER BY id", func(_ int64, body []byte) error {
+	return eachRow(ctx, tx, "SELECT id, body FROM round ORDER BY id", func(_ int64, body []byte) error {
 		return eachOfRound(body, func(series int64, n sample) {
-			if series == id {
-				take(n)
+			if r := byID[series]; r != nil {
+				take(r, n)
 			}
 		})
 	})
-	return samples, unit, err
 }
 
 // thin keeps at most max samples: of each slice of the range its lowest and its highest, and one that is unknown, so that

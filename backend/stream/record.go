@@ -93,6 +93,7 @@ type Group struct {
 	Protocol    string // "classic", "consumer" (KIP-848), "share", "" for offsets without members
 	State       string // as the broker says: Stable, Empty, PreparingRebalance, ...
 	Coordinator int32
+	Epoch       int32 // of its membership, 0 where its protocol does not tell
 	Members     []Member
 	Commits     map[TopicPartition]Commit // only partitions with a commit
 	Err         error

@@ -560,17 +560,23 @@ func (p *Probe) state(path *Path, src *source, endState, endWhy string, here par
 	return OnTime, ""
 }
 
+// TotalSeries is the history of a path's Total.
+func TotalSeries(x Path) probes.Series {
+	s := probes.Series{Metric: "freshness_seconds", Cluster: x.Cluster, Source: x.Source, Topic: x.Topic, Partition: -1, Hop: Total}
+	if what, name, _ := strings.Cut(x.To, ":"); what == "sink" {
+		s.Sink = name
+	} else if what == "group" {
+		s.Group = name
+	}
+	return s
+}
+
 // points are the history of a round.
 func points(d *Detail) []probes.Point {
 	out := make([]probes.Point, 0, 4*len(d.Paths))
 	for i := range d.Paths {
 		x := &d.Paths[i]
-		s := probes.Series{Metric: "freshness_seconds", Cluster: x.Cluster, Source: x.Source, Topic: x.Topic, Partition: -1}
-		if what, name, _ := strings.Cut(x.To, ":"); what == "sink" {
-			s.Sink = name
-		} else if what == "group" {
-			s.Group = name
-		}
+		s := TotalSeries(*x)
 		for _, h := range x.Hops {
 			s.Hop = h.Name
 			out = append(out, probes.Point{Series: s, Reading: h.Seconds})

@@ -66,8 +66,10 @@ type Group struct {
 	Protocol    string // "classic", "consumer", "share", ""
 	State       string // as the broker says
 	Coordinator int32
+	Epoch       int32 // of its membership, 0 where its protocol does not tell
 	Members     []stream.Member
-	Topics      []string // that it has commits in, or that its members are assigned, by name
+	Stable      time.Time // when state or members were last seen to change, zero not since it is watched
+	Topics      []string  // that it has commits in, or that its members are assigned, by name
 
 	Code    Code
 	Verdict string // a sentence with the numbers in it

@@ -179,9 +179,10 @@ func (p *Probe) judge(l *look) *Detail {
 }
 
 func (p *Probe) group(l *look, g *stream.Group, pairs []*pair) Group {
-	out := Group{Name: g.Name, Protocol: g.Protocol, State: g.State, Coordinator: g.Coordinator, Members: g.Members,
-		Trend: probes.UnknownDirection}
 	held := p.groups[g.Name]
+	held.settle(g, l.to)
+	out := Group{Name: g.Name, Protocol: g.Protocol, State: g.State, Coordinator: g.Coordinator, Epoch: g.Epoch, Members: g.Members,
+		Stable: held.stable, Trend: probes.UnknownDirection}
 	if g.Err != nil {
 		held.backlog.Add(l.to, nan)
 		held.age.Add(l.to, nan)
@@ -243,6 +244,23 @@ func (p *Probe) group(l *look, g *stream.Group, pairs []*pair) Group {
 	out.Code = p.code(&out, quiet)
 	out.Verdict = verdict(&out, quiet, still, l.to.Sub(waitingSince))
 	return out
+}
+
+// settle notes whether state or members are others than in the round before. A group that could not be read tells nothing.
+func (h *group) settle(g *stream.Group, at time.Time) {
+	if g.Err != nil {
+		return
+	}
+	now := make([]string, 0, len(g.Members)+1)
+	for _, m := range g.Members {
+		now = append(now, m.ID)
+	}
+	slices.Sort(now)
+	now = append(now, g.State)
+	if h.shape != nil && !slices.Equal(h.shape, now) {
+		h.stable = at
+	}
+	h.shape = now
 }
 
 func (g *Group) unknown(code Code, why, verdict string, at time.Time) {
@@ -443,7 +461,8 @@ func (p *Probe) points(d *Detail, pairs int) []probes.Point {
 		g := &d.Groups[i]
 		add("lag_records", g.Name, "", -1, g.Records)
 		add("lag_seconds", g.Name, "", -1, g.Seconds)
-		add("consumed_records_per_second", g.Name, "", -1, g.Consumed)
+		add("group_in_records_per_second", g.Name, "", -1, g.Produced)
+		add("group_out_records_per_second", g.Name, "", -1, g.Consumed)
 		for from := 0; from < len(g.Partitions); {
 			to := from
 			for to < len(g.Partitions) && g.Partitions[to].Topic == g.Partitions[from].Topic {

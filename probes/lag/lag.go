@@ -78,6 +78,8 @@ type group struct {
 	at           map[stream.TopicPartition]*place
 	backlog, age probes.Trend
 	flow         []flow
+	shape        []string  // its members and its state, nil before it was read
+	stable       time.Time // when shape changed, zero not seen
 	touched      int64
 }
 
@@ -139,6 +141,24 @@ func (p *Probe) Committed(group string, tp stream.TopicPartition, offset int64) 
 		}
 	}
 	return probes.Passage{}
+}
+
+// flowWindow is the stretch that a partition's rates are of.
+const flowWindow = 10 * time.Second
+
+// Flow is how fast a partition grows and how fast a group commits in it. It is asked for, and no part of a round: of a
+// hundred thousand partitions nobody looks at most.
+func (p *Probe) Flow(group string, tp stream.TopicPartition) (in, out stream.Reading) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var ends, commits probes.Track
+	if x := p.parts[tp]; x != nil {
+		ends = x.ends
+	}
+	if g := p.groups[group]; g != nil && g.at[tp] != nil {
+		commits = g.at[tp].commits
+	}
+	return ends.Rate(flowWindow), commits.Rate(flowWindow)
 }
 
 // look is one round's view while it is put together.

@@ -105,6 +105,12 @@ describe.skipIf(!Demo.built)('an instance with nothing in it', () => {
     const q = new URLSearchParams(href.split('?')[1])
     expect(q.get('open')).toMatch(/^\d+:\d+$/)
     expect(q.get('from')).toBe(q.get('open'))
+    await link.click()
+    await page
+      .getByRole('complementary')
+      .getByText(q.get('open')?.split(':')[1] ?? '')
+      .first()
+      .waitFor({ timeout: 30_000 })
   }, 60_000)
 
   test('nothing went wrong on the way', () => {

@@ -143,8 +143,9 @@ export class Page {
     return this.api.get<Item<T>>(path, { cluster }, signal).then((a) => a.item)
   }
 
-  place(): Place {
-    const cluster = this.clusters.find((c) => c.type === 'embedded') ?? this.clusters[0]
+  /** Where lines to copy go to: the named cluster, else the bundled broker. */
+  place(name = ''): Place {
+    const cluster = this.clusters.find((c) => (name ? c.name === name : c.type === 'embedded')) ?? this.clusters[0]
     return { origin: location.origin, broker: cluster?.brokers[0] ?? '' }
   }
 

@@ -53,8 +53,8 @@ export class Api {
     return this.#send<T>('POST', `/api${path}`, body, signal)
   }
 
-  delete<T>(path: string): Promise<T> {
-    return this.#send<T>('DELETE', `/api${path}`, undefined)
+  delete<T>(path: string, signal?: AbortSignal): Promise<T> {
+    return this.#send<T>('DELETE', `/api${path}`, undefined, signal)
   }
 
   /** Trades the one-time code of a link for a session. */

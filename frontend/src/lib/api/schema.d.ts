@@ -362,6 +362,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/freshness/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How a path kept its objective */
+        get: operations["freshness-history"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/groups": {
         parameters: {
             query?: never;
@@ -422,6 +439,40 @@ export interface paths {
         };
         /** A series over a time range */
         get: operations["history"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/history/grid": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A group's metric by partition and time */
+        get: operations["history-grid"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/history/sparks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Short series of several topics, for a list's rows */
+        get: operations["history-sparks"];
         put?: never;
         post?: never;
         delete?: never;
@@ -893,6 +944,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/sources/{name}/preflight": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ask a running capture's database again what the plan asked; changes nothing */
+        post: operations["sources-preflight"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sources/{name}/resume": {
         parameters: {
             query?: never;
@@ -1217,6 +1285,11 @@ export interface components {
             /** @description The owner of the data directory, at this machine */
             local: boolean;
         };
+        AssignedPartition: {
+            /** Format: int32 */
+            partition: number;
+            topic: string;
+        };
         AuditEntry: {
             action: string;
             actor: string;
@@ -1517,20 +1590,104 @@ export interface components {
             /** Format: int64 */
             for_s?: number;
         };
+        FreshHistory: {
+            from: string;
+            /**
+             * Format: double
+             * @description The share of the known readings that keep the objective, 0 to 1; null where there is neither
+             */
+            inside: number | null;
+            kind: string;
+            /**
+             * Format: double
+             * @description The share of the slices of which something is known, 0 to 1
+             */
+            known: number;
+            /** Format: double */
+            objective_s: number | null;
+            path: string;
+            slices: components["schemas"]["FreshSlice"][];
+            to: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        FreshSlice: {
+            from: string;
+            /** @enum {string} */
+            state: "on_time" | "late" | "unknown";
+            /** Format: double */
+            worst_s: number | null;
+        };
+        Grid: {
+            /** @description When each begins; they are of one width */
+            columns: string[];
+            kind: string;
+            /**
+             * Format: int64
+             * @description Partitions that are not among the rows: those with the least now
+             */
+            left_out: number;
+            metric: string;
+            /** @description By topic and partition */
+            rows: components["schemas"]["GridRow"][];
+            unit: string;
+            /** @description When the last one ends */
+            until: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        GridRow: {
+            /** Format: int32 */
+            partition: number;
+            topic: string;
+            /** @description The worst reading of each column; null where there is none */
+            values: (number | null)[];
+            /** @description Why there is no reading at all, or none lately */
+            why?: string;
+        };
         Group: {
             caught_up_in?: components["schemas"]["Reading"];
             cluster: string;
             code: string;
+            /**
+             * Format: int32
+             * @description The broker that coordinates it
+             */
+            coordinator?: number;
+            /** @description Of its membership, where its protocol tells */
+            generation?: string;
             group: string;
+            /**
+             * @description The verdict as a state of the map
+             * @enum {string}
+             */
+            health: "on_time" | "at_risk" | "late" | "idle" | "unknown" | "dead";
             lag: components["schemas"]["Lag"];
+            /** @description Until retention by time may remove what is unread; of one group only, while something waits */
+            losing_in?: components["schemas"]["Reading"];
             member_list?: components["schemas"]["GroupMember"][] | null;
             /** Format: int64 */
             members: number;
+            /** @description What has waited longest; of one group only */
+            oldest_unread?: components["schemas"]["Unread"];
             partitions?: components["schemas"]["GroupPartition"][] | null;
             protocol: string;
+            /** @description Offsets a second that come into its partitions */
+            rate_in: components["schemas"]["Reading"];
+            /** @description Offsets a second that it commits */
+            rate_out: components["schemas"]["Reading"];
+            /** @description When its state or members were last seen to change; absent: not since it is watched */
+            stable_since?: string;
             state: string;
             topics: string[];
-            trend?: string;
+            /** @enum {string} */
+            trend?: "rising" | "falling" | "steady" | "unknown";
             verdict: string;
         };
         GroupMember: {
@@ -1539,6 +1696,10 @@ export interface components {
             client_id: string;
             host: string;
             id: string;
+            /** @description Of its partitions */
+            lag: components["schemas"]["Lag"];
+            partitions: components["schemas"]["AssignedPartition"][];
+            rate_out?: components["schemas"]["Reading"];
         };
         GroupPartition: {
             /** @description Absent where the group has committed nothing */
@@ -1548,12 +1709,18 @@ export interface components {
             /** @description Records gone from the log before the group read them */
             lost?: string;
             member?: string;
+            /** @description When the commit was last seen to move */
+            moved?: string;
             /** Format: int32 */
             partition: number;
+            rate_in?: components["schemas"]["Reading"];
+            rate_out?: components["schemas"]["Reading"];
             stable?: string;
             start?: string;
             state?: string;
             topic: string;
+            /** @description Of a state that is neither caught up nor behind */
+            why?: string;
         };
         Head: {
             kind: string;
@@ -2175,7 +2342,10 @@ export interface components {
             v: number;
         };
         ResetChange: {
+            /** @description Absent where nothing was committed */
             from?: string;
+            /** @description Offsets, below zero where it goes back; absent where nothing was committed */
+            moves?: string;
             /** Format: int32 */
             partition: number;
             to: string;
@@ -2184,8 +2354,10 @@ export interface components {
         ResetSpec: {
             /** @description false only shows what would change */
             apply: boolean;
+            /** @description PARTITION:OFFSET each, in place of to: what a reset's from told is put back by it */
+            offsets?: string[] | null;
             /** @description earliest, latest, a time, or PARTITION:OFFSET */
-            to: string;
+            to?: string;
             topic: string;
         };
         RowReader: {
@@ -2305,12 +2477,18 @@ export interface components {
         };
         Slot: {
             active: boolean;
+            /** @description Seconds until it is cut off, if it goes on so */
+            cut_off?: components["schemas"]["Reading"];
+            /** @description Bytes a second that it holds more, below zero where it holds less */
+            growth?: components["schemas"]["Reading"];
             held_by?: string;
             name: string;
             retained: components["schemas"]["Reading"];
             safe: components["schemas"]["Reading"];
             wal_status?: string;
             why?: string;
+            /** @description How it is, in a sentence */
+            words?: string;
         };
         Source: {
             cluster: string;
@@ -2358,10 +2536,26 @@ export interface components {
         };
         SourceTable: {
             key?: string;
+            /** @description What is not captured of it, or costs something */
             limit?: string;
             replica_identity?: string;
             table: string;
             topic: string;
+        };
+        Spark: {
+            topic: string;
+            values: (number | null)[];
+        };
+        Sparks: {
+            from: string;
+            items: components["schemas"]["Spark"][];
+            kind: string;
+            to: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
         };
         Stage: {
             detail: string;
@@ -2566,6 +2760,14 @@ export interface components {
             acts?: string[] | null;
             /** Format: int64 */
             for_s: number;
+        };
+        Unread: {
+            offset: string;
+            /** Format: int32 */
+            partition: number;
+            /** @description The record's own, where it was read */
+            time?: string;
+            topic: string;
         };
         Version: {
             commit: string;
@@ -3342,6 +3544,40 @@ export interface operations {
             };
         };
     };
+    "freshness-history": {
+        parameters: {
+            query: {
+                /** @description As /freshness names it */
+                path: string;
+                days?: number;
+                slices?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FreshHistory"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     "groups-list": {
         parameters: {
             query?: {
@@ -3471,6 +3707,79 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["History"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "history-grid": {
+        parameters: {
+            query: {
+                metric?: "lag_seconds" | "lag_records";
+                cluster?: string;
+                group: string;
+                topic?: string;
+                from?: string;
+                to?: string;
+                columns?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Grid"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "history-sparks": {
+        parameters: {
+            query: {
+                cluster?: string;
+                metric: string;
+                topics: string[] | null;
+                from: string;
+                to: string;
+                columns?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sparks"];
                 };
             };
             /** @description Error */
@@ -4464,6 +4773,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Receipt"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "sources-preflight": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SourcePlan"];
                 };
             };
             /** @description Error */

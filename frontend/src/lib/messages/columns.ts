@@ -58,7 +58,7 @@ export function gridColumns(all: readonly Picked[], dated: boolean, zone: string
     {
       id: 'time',
       head: `Time, ${zone}`,
-      width: dated ? '164px' : '88px',
+      width: dated ? '172px' : '88px',
       mono: true,
       title: 'When the source committed the change where that is known, else the time of the record',
     },
