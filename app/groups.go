@@ -227,7 +227,8 @@ func (a *App) retentionOf(ctx context.Context, cluster, topic string) retention 
 func groupAnswer(cluster string, g lag.Group) api.Group {
 	out := api.Group{
 		Group: g.Name, Cluster: cluster, Protocol: g.Protocol, State: g.State, Members: len(g.Members), Topics: g.Topics, Verdict: g.Verdict, Code: string(g.Code),
-		Lag: api.Lag{Records: api.FromReading(g.Records), Seconds: api.FromReading(g.Seconds)}, Trend: string(g.Trend), Partitions: []api.GroupPartition{},
+		Health: groupState(g),
+		Lag:    api.Lag{Records: api.FromReading(g.Records), Seconds: api.FromReading(g.Seconds)}, Trend: string(g.Trend), Partitions: []api.GroupPartition{},
 		In: api.FromReading(g.Produced), Out: api.FromReading(g.Consumed), StableFrom: api.Time(g.Stable),
 	}
 	if g.Coordinator >= 0 && g.Err == "" {
@@ -244,7 +245,7 @@ func groupAnswer(cluster string, g lag.Group) api.Group {
 	}
 	for _, p := range g.Partitions {
 		q := api.GroupPartition{
-			Topic: p.Topic, Partition: p.Partition, State: string(p.State), Member: p.Member, Moved: api.Time(p.Moved),
+			Topic: p.Topic, Partition: p.Partition, State: string(p.State), Why: p.Why, Member: p.Member, Moved: api.Time(p.Moved),
 			Lag: api.Lag{Records: api.FromReading(p.Records), Seconds: api.FromReading(p.Seconds)},
 		}
 		offset := func(n int64) string {

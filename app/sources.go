@@ -14,7 +14,10 @@ import (
 	"freshet/backend/kafka"
 	"freshet/backend/stream"
 	"freshet/probes"
+	"freshet/probes/slot"
 )
+
+const slotProbe = "slot"
 
 // sources are the captures as the API has them.
 type sources struct{ *App }
@@ -54,13 +57,28 @@ func (s sources) source(p probes.SourceProgress) api.Source {
 			if f.Table != "" {
 				text = f.Table + ": " + text
 			}
-			out.Findings = append(out.Findings, api.Finding{Level: "warning", Code: "FINDING", Text: text})
+			out.Findings = append(out.Findings, finding("warning", "FINDING", text))
 		}
 	}
 	if status, ok := s.slotStatus(p.Source); ok {
 		out.Slot = slotAnswer(status)
+		s.judged(out.Slot, p.Source)
 	}
 	return out
+}
+
+// judged adds what the slot probe made of its looks.
+func (s sources) judged(out *api.Slot, source string) {
+	last, _ := s.scheduler.Last(slotProbe)
+	d, _ := last.Last.Detail.(*slot.Detail)
+	if d == nil {
+		return
+	}
+	for i := range d.Slots {
+		if j := &d.Slots[i]; j.Source == source && j.Slot == out.Name {
+			out.Growth, out.CutOff, out.Words = ptr(api.FromReading(j.Rate)), ptr(api.FromReading(j.CutOff)), j.Words
+		}
+	}
 }
 
 // lsn writes a position in WAL as PostgreSQL does; "" for none.
@@ -92,6 +110,16 @@ func (s sources) Plan(ctx context.Context, spec api.SourceSpec) (api.SourcePlan,
 		return api.SourcePlan{}, err
 	}
 	return s.planSource(ctx, spec)
+}
+
+func (s sources) Preflight(ctx context.Context, name string) (api.SourcePlan, error) {
+	for _, o := range s.cdc.Options() {
+		if o.Name == name {
+			return s.checkSource(ctx, o)
+		}
+	}
+	_, err := s.cdc.Pipeline(name)
+	return api.SourcePlan{}, err
 }
 
 // checkSourceSpec fills in what was left out and refuses what cannot be.

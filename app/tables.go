@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -80,25 +82,55 @@ func noKind(of, kind string) error {
 	return fault.New(fault.Invalid, "open "+of, "see `freshet "+of+"s create --help`", "there is no kind %q", kind)
 }
 
+// checkSource asks the database of a running capture how it is now.
+func (a *App) checkSource(ctx context.Context, o cdc.Options) (api.SourcePlan, error) {
+	doc, err := a.dsns.Get(ctx, o.Name)
+	if err != nil {
+		return api.SourcePlan{}, err
+	}
+	dsn, err := a.dsn(ctx, doc.Value)
+	if err != nil {
+		return api.SourcePlan{}, err
+	}
+	source, err := postgres.New(postgres.Options{Options: o, DSN: dsn, Version: version, Logger: a.log})
+	if err != nil {
+		return api.SourcePlan{}, err
+	}
+	defer source.Close()
+	p, err := source.Check(ctx)
+	if err != nil {
+		return api.SourcePlan{}, err
+	}
+	return sourcePlan("sources.preflight", p), nil
+}
+
 // planSource asks the database what a capture would make there.
 func (a *App) planSource(ctx context.Context, spec api.SourceSpec) (api.SourcePlan, error) {
-	out := api.SourcePlan{Head: api.Head{V: 1, Kind: "sources.plan"}, Name: spec.Name, Does: []string{}, Remove: []string{}, Tables: []api.SourceTable{}, Findings: []api.Finding{}}
 	dsn := spec.DSN
 	if isRef(dsn) {
 		var err error
 		if dsn, err = a.secret(ctx, dsn); err != nil {
-			return out, err
+			return api.SourcePlan{}, err
 		}
 	}
 	source, err := postgres.New(postgres.Options{Options: sources{a}.cdcOptions(spec), DSN: dsn, Version: version, Logger: a.log})
 	if err != nil {
-		return out, err
+		return api.SourcePlan{}, err
 	}
+	defer source.Close()
 	p, err := source.Plan(ctx)
 	if err != nil {
-		return out, err
+		return api.SourcePlan{}, err
 	}
-	out.Server, out.Database, out.Remove = "PostgreSQL "+p.Server, p.Database, append(out.Remove, p.Remove...)
+	return sourcePlan("sources.plan", p), nil
+}
+
+// sourcePlan is what the database said, as the API has it.
+func sourcePlan(kind string, p *postgres.Plan) api.SourcePlan {
+	out := api.SourcePlan{
+		Head: api.Head{V: 1, Kind: kind}, Name: p.Source, Server: "PostgreSQL " + p.Server, Database: p.Database,
+		Does: []string{}, Remove: append([]string{}, p.Remove...), Tables: []api.SourceTable{}, Findings: []api.Finding{},
+	}
 	out.Does = append(out.Does, "the logical replication slot "+p.Slot+": "+p.Holds)
 	for _, pub := range p.Publications {
 		if pub.Exists {
@@ -127,13 +159,25 @@ func (a *App) planSource(ctx context.Context, spec api.SourceSpec) (api.SourcePl
 		out.Tables = append(out.Tables, row)
 	}
 	for _, w := range p.Warnings {
-		out.Findings = append(out.Findings, api.Finding{Level: "warning", Code: "WARNING", Text: w})
+		out.Findings = append(out.Findings, finding("warning", "WARNING", w))
 	}
 	for _, r := range p.Refusals {
-		out.Findings = append(out.Findings, api.Finding{Level: "refusal", Code: "REFUSED", Text: r})
+		out.Findings = append(out.Findings, finding("refusal", "REFUSED", r))
 		out.Refused = true
 	}
-	return out, nil
+	return out
+}
+
+// statement is SQL in the words of a plan or a finding: in brackets, or after them.
+var statement = regexp.MustCompile(`\((?:then |have their owner run: |[A-Z ]+, or have the tables' owner run: )?((?:ALTER|CREATE|DROP|GRANT|SELECT) (?:[^()]|\([^()]*\))*)\)|(ALTER TABLE \S+ REPLICA IDENTITY [A-Z]+)`)
+
+// finding takes the statement that mends it out of the words, so that it can be copied.
+func finding(level, code, text string) api.Finding {
+	f := api.Finding{Level: level, Code: code, Text: text}
+	if m := statement.FindStringSubmatch(text); m != nil {
+		f.Mend, _, _ = strings.Cut(m[1]+m[2], ", then ")
+	}
+	return f
 }
 
 // targets are the sinks as plans and connectors name them; it implements replay.Targets.

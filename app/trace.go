@@ -85,9 +85,37 @@ func (m measured) traceIn(ctx context.Context, cluster, topic, key string, out *
 		newest = &item
 		out.Items = append(out.Items, m.version(c.Name(), &item))
 	}
+	if newest != nil {
+		if newest.Schema, err = schemaOf(ctx, c, newest.Record); err != nil {
+			m.log.Warn("the columns of a traced row are not known", "topic", topic, "err", err)
+		} else if newest.Schema != nil {
+			out.Columns = append(out.Columns, columnsOf(c.Name(), topic, newest.Schema))
+		}
+	}
 	held, err := m.held(ctx, c, topic, newest, scan.Records)
 	out.Held = append(out.Held, held...)
 	return err
+}
+
+// schemaOf finds the columns that a record was written with, nil where it names none.
+func schemaOf(ctx context.Context, c *kafka.Cluster, rec *stream.Record) (*stream.TableSchema, error) {
+	id, ok := rec.Header(stream.SchemaHeader)
+	if !ok {
+		return nil, nil
+	}
+	schema, err := c.Schemas().Schema(ctx, string(id))
+	if err != nil {
+		return nil, err
+	}
+	return &schema, nil
+}
+
+func columnsOf(cluster, topic string, schema *stream.TableSchema) api.TraceColumns {
+	out := api.TraceColumns{Cluster: cluster, Topic: topic, Decimals: schema.Handling["decimal.handling.mode"], Columns: []api.TraceColumn{}}
+	for _, col := range schema.Columns {
+		out.Columns = append(out.Columns, api.TraceColumn{Name: col.Name, Type: col.Type, Base: col.Base})
+	}
+	return out
 }
 
 func (m measured) version(cluster string, item *replay.Item) api.TraceVersion {
@@ -158,7 +186,7 @@ func (m measured) held(ctx context.Context, c *kafka.Cluster, topic string, newe
 		row := api.HeldRow{Sink: d.Name, Topic: topic, State: "unknown"}
 		if newest == nil {
 			row.Why = "no version of the row was found"
-		} else if held, err := m.heldBy(ctx, c, d.Name, newest); err != nil {
+		} else if held, err := m.heldBy(ctx, d.Name, newest); err != nil {
 			row.Why = api.FromError(err).Message
 		} else {
 			row.State, row.Why, row.Table = "absent", held.Why, held.Table
@@ -184,7 +212,7 @@ func (m measured) held(ctx context.Context, c *kafka.Cluster, topic string, newe
 	return list, nil
 }
 
-func (m measured) heldBy(ctx context.Context, c *kafka.Cluster, sink string, item *replay.Item) (replay.Held, error) {
+func (m measured) heldBy(ctx context.Context, sink string, item *replay.Item) (replay.Held, error) {
 	ctx, cancel := context.WithTimeout(ctx, heldWithin)
 	defer cancel()
 	s, err := targets(m).Open(ctx, sink)
@@ -195,13 +223,6 @@ func (m measured) heldBy(ctx context.Context, c *kafka.Cluster, sink string, ite
 	holder, ok := s.(replay.Holder)
 	if !ok {
 		return replay.Held{}, fault.New(fault.Invalid, "look at sink "+sink, "", "this kind of sink cannot be asked what it holds")
-	}
-	if id, ok := item.Record.Header(stream.SchemaHeader); ok {
-		schema, err := c.Schemas().Schema(ctx, string(id))
-		if err != nil {
-			return replay.Held{}, err
-		}
-		item.Schema = &schema
 	}
 	return holder.Held(ctx, replay.Shard{Owner: sink, Topic: item.Record.Topic, Partition: item.Record.Partition}, item)
 }

@@ -129,7 +129,8 @@ if [[ $only == all ]]; then
 	vitest_part 'page: unit tests'
 	part 'build' make --no-print-directory build
 	part 'desktop build' desktop_build
-	part 'desktop window' window_opens
+	part 'desktop window, alone' window_opens
+	vitest_part 'desktop window' --config e2e/window/vitest.config.ts
 	go_tests
 	if [[ -f frontend/e2e/vitest.config.ts ]]; then
 		vitest_part 'page: in a browser' --config e2e/vitest.config.ts

@@ -10,8 +10,9 @@ type Group struct {
 	Topics     []string         `json:"topics" nullable:"false"`
 	Verdict    string           `json:"verdict"`
 	Code       string           `json:"code"`
+	Health     string           `json:"health" enum:"on_time,at_risk,late,idle,unknown,dead" doc:"The verdict as a state of the map"`
 	Lag        Lag              `json:"lag"`
-	Trend      string           `json:"trend,omitempty"`
+	Trend      string           `json:"trend,omitempty" enum:"rising,falling,steady,unknown"`
 	CaughtUpIn *Reading         `json:"caught_up_in,omitempty"`
 	In         Reading          `json:"rate_in" doc:"Offsets a second that come into its partitions"`
 	Out        Reading          `json:"rate_out" doc:"Offsets a second that it commits"`
@@ -47,6 +48,7 @@ type GroupPartition struct {
 	Moved     string   `json:"moved,omitempty" doc:"When the commit was last seen to move"`
 	Member    string   `json:"member,omitempty"`
 	State     string   `json:"state,omitempty"`
+	Why       string   `json:"why,omitempty" doc:"Of a state that is neither caught up nor behind"`
 }
 
 // GroupMember is one member.

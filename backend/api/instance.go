@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -90,10 +89,5 @@ func aboutRoutes(api huma.API, i Instance) {
 	list(api, auth.Read, "/objectives", "objectives", "How fresh paths must be", "objectives", func(context.Context, *none) ([]Objective, error) {
 		return i.Objectives(), nil
 	})
-	huma.Register(api, huma.Operation{
-		OperationID: "diagnostics", Method: http.MethodGet, Path: "/api/diagnostics", Summary: "What a bug report needs, as a zip, without secrets and record contents",
-		Metadata: map[string]any{actKey: auth.Operate},
-	}, func(context.Context, *none) (*huma.StreamResponse, error) {
-		return download("freshet-diagnostics-"+time.Now().UTC().Format("20060102T150405Z")+".zip", "application/zip", i.Diagnostics), nil
-	})
+	file(api, auth.Operate, "/diagnostics", "diagnostics", "What a bug report needs, as a zip, without secrets and record contents", "application/zip", "freshet-diagnostics-", ".zip", i.Diagnostics)
 }

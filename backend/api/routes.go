@@ -100,6 +100,7 @@ func routes(api huma.API, s Services, sessions *auth.Sessions) {
 	recordRoutes(api, s.Records)
 	probeRoutes(api, s.Probes)
 	pastRoutes(api, s.Probes)
+	sparkRoutes(api, s.Probes)
 	traceRoutes(api, s.Probes)
 	replayRoutes(api, s.Replay)
 	auditRoutes(api, s.Audit)
@@ -194,6 +195,9 @@ func sourceRoutes(api huma.API, s Sources) {
 		return s.Create(ctx, in.Body)
 	})
 	list2(api, auth.Operate, "/sources/{name}/test", "sources-test", "Test a capture's connection", "sources.test", s.Test)
+	one(api, auth.Operate, http.MethodPost, "/sources/{name}/preflight", "sources-preflight", "Ask a running capture's database again what the plan asked; changes nothing", func(ctx context.Context, in *Named) (SourcePlan, error) {
+		return s.Preflight(ctx, in.Name)
+	})
 	act(api, auth.Operate, "/sources/{name}/pause", "sources-pause", "Stop capturing; the slot keeps holding WAL", s.Pause)
 	act(api, auth.Operate, "/sources/{name}/resume", "sources-resume", "Go on capturing", s.Resume)
 	one(api, auth.Define, http.MethodDelete, "/sources/{name}", "sources-drop", "Remove a capture with its slot and publications", func(ctx context.Context, in *Named) (Receipt, error) {
@@ -371,11 +375,15 @@ func auditRoutes(api huma.API, a Audit) {
 	one(api, auth.Read, http.MethodPost, "/audit/verify", "audit-verify", "Verify the history", func(ctx context.Context, _ *none) (AuditReport, error) {
 		return a.Verify(ctx)
 	})
+	file(api, auth.Read, "/audit/export", "audit-export", "The whole history, verifiable by itself", "application/x-ndjson", "freshet-audit-", ".jsonl", a.Export)
+}
+
+// file is the route of a file whose name says when it was made.
+func file(api huma.API, act auth.Act, path, id, summary, contentType, name, ext string, write func(context.Context, io.Writer) error) {
 	huma.Register(api, huma.Operation{
-		OperationID: "audit-export", Method: http.MethodGet, Path: "/api/audit/export", Summary: "The whole history, verifiable by itself",
-		Metadata: map[string]any{actKey: auth.Read},
+		OperationID: id, Method: http.MethodGet, Path: "/api" + path, Summary: summary, Metadata: map[string]any{actKey: act},
 	}, func(context.Context, *none) (*huma.StreamResponse, error) {
-		return download("freshet-audit-"+time.Now().UTC().Format("20060102T150405Z")+".jsonl", "application/x-ndjson", a.Export), nil
+		return download(name+time.Now().UTC().Format("20060102T150405Z")+ext, contentType, write), nil
 	})
 }
 
@@ -429,6 +437,7 @@ func WriteOpenAPI(w io.Writer) error {
 func undone() Services {
 	return Services{
 		Instance: struct{ Instance }{}, Feed: struct{ Feed }{}, Clusters: struct{ Clusters }{}, Sources: struct{ Sources }{}, Sinks: struct{ Sinks }{},
-		Log: struct{ Log }{}, Records: struct{ RecordReader }{}, Probes: struct{ Probes }{}, Replay: struct{ Replay }{}, Audit: struct{ Audit }{}, Demo: struct{ Demo }{}, Views: struct{ Views }{}, Trials: struct{ Trials }{},
+		Log: struct{ Log }{}, Records: struct{ RecordReader }{}, Probes: struct{ Probes }{}, Replay: struct{ Replay }{}, Audit: struct{ Audit }{}, Demo: struct{ Demo }{}, Views: struct{ Views }{},
+		Trials: struct{ Trials }{},
 	}
 }

@@ -46,6 +46,8 @@ type Sources interface {
 	Plan(ctx context.Context, spec SourceSpec) (SourcePlan, error)
 	Create(ctx context.Context, spec SourceSpec) (Receipt, error)
 	Test(ctx context.Context, name string) ([]Stage, error)
+	// Preflight asks the database of a running capture again what Plan asked before it was made.
+	Preflight(ctx context.Context, name string) (SourcePlan, error)
 	Pause(ctx context.Context, name, reason string) (Receipt, error)
 	Resume(ctx context.Context, name, reason string) (Receipt, error)
 	Drop(ctx context.Context, name string) (Receipt, error)
@@ -94,6 +96,8 @@ type Probes interface {
 	Map(ctx context.Context) Map
 	Freshness(ctx context.Context, name, cluster string) ([]Path, error)
 	History(ctx context.Context, q HistoryQuery) ([]Point, error)
+	// Sparks are short series of one metric, one for each topic that has any.
+	Sparks(ctx context.Context, q SparkQuery) ([]Spark, error)
 	Trace(ctx context.Context, q TraceQuery) (TraceAnswer, error)
 	Grid(ctx context.Context, q GridQuery) (Grid, error)
 	FreshHistory(ctx context.Context, path string, days, slices int) (FreshHistory, error)

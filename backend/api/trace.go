@@ -21,9 +21,10 @@ type TraceQuery struct {
 // TraceAnswer is one row's changes, and where they got to.
 type TraceAnswer struct {
 	Head
-	Items []TraceVersion `json:"items" nullable:"false" doc:"Oldest first; the newest 200 that were found"`
-	Held  []HeldRow      `json:"held" nullable:"false" doc:"What each sink that is fed with the topic holds"`
-	Scans []TraceScan    `json:"scans" nullable:"false" doc:"How much of each topic was looked at, newest first"`
+	Items   []TraceVersion `json:"items" nullable:"false" doc:"Oldest first; the newest 200 that were found"`
+	Held    []HeldRow      `json:"held" nullable:"false" doc:"What each sink that is fed with the topic holds"`
+	Columns []TraceColumns `json:"columns,omitempty" doc:"Of each topic whose newest version says with which it was written"`
+	Scans   []TraceScan    `json:"scans" nullable:"false" doc:"How much of each topic was looked at, newest first"`
 }
 
 // TraceScan is how much of one topic was looked at.
@@ -31,6 +32,21 @@ type TraceScan struct {
 	Cluster string `json:"cluster"`
 	Topic   string `json:"topic"`
 	Scan    Scan   `json:"scan"`
+}
+
+// TraceColumns are the columns that the newest version in a topic was written with.
+type TraceColumns struct {
+	Cluster  string        `json:"cluster"`
+	Topic    string        `json:"topic"`
+	Columns  []TraceColumn `json:"columns" nullable:"false"`
+	Decimals string        `json:"decimals,omitempty" doc:"How numeric values are written: precise is base64 of the unscaled value"`
+}
+
+// TraceColumn is one column, as PostgreSQL writes its type.
+type TraceColumn struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+	Base string `json:"base" doc:"The type under a domain"`
 }
 
 // TraceVersion is one change of the row and how far it got.

@@ -171,7 +171,7 @@ type SourceTable struct {
 	Topic    string `json:"topic"`
 	Key      string `json:"key,omitempty"`
 	Identity string `json:"replica_identity,omitempty"`
-	Limit    string `json:"limit,omitempty"`
+	Limit    string `json:"limit,omitempty" doc:"What is not captured of it, or costs something"`
 }
 
 // Source is one running capture.
@@ -205,6 +205,10 @@ type Slot struct {
 	Safe      Reading `json:"safe"`
 	HeldBy    string  `json:"held_by,omitempty"`
 	Why       string  `json:"why,omitempty"`
+	// Of the last look of the slot probe; absent before it.
+	Growth *Reading `json:"growth,omitempty" doc:"Bytes a second that it holds more, below zero where it holds less"`
+	CutOff *Reading `json:"cut_off,omitempty" doc:"Seconds until it is cut off, if it goes on so"`
+	Words  string   `json:"words,omitempty" doc:"How it is, in a sentence"`
 }
 
 // SinkSpec asks for a sink.

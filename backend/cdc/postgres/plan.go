@@ -118,7 +118,7 @@ func count(n int, noun string) string {
 func (s *Source) Plan(ctx context.Context) (*Plan, error) {
 	var p *Plan
 	err := s.with(ctx, "plan the capture", func(q querier) (err error) {
-		if p, err = s.plan(ctx, q); err != nil {
+		if p, err = s.plan(ctx, q, false); err != nil {
 			return err
 		}
 		var exists bool
@@ -133,6 +133,16 @@ func (s *Source) Plan(ctx context.Context) (*Plan, error) {
 	return p, err
 }
 
+// Check looks at the server again while the source runs: its tables, and what of Refusals and Warnings has come up since.
+func (s *Source) Check(ctx context.Context) (*Plan, error) {
+	var p *Plan
+	err := s.with(ctx, "check the capture", func(q querier) (err error) {
+		p, err = s.plan(ctx, q, true)
+		return err
+	})
+	return p, err
+}
+
 func (p *Plan) refuse(format string, args ...any) {
 	p.Refusals = append(p.Refusals, fmt.Sprintf(format, args...))
 }
@@ -141,10 +151,11 @@ func (p *Plan) warn(format string, args ...any) {
 	p.Warnings = append(p.Warnings, fmt.Sprintf(format, args...))
 }
 
-func (s *Source) plan(ctx context.Context, q querier) (*Plan, error) {
+// plan looks at the server; a source that runs has its slot and its sender already.
+func (s *Source) plan(ctx context.Context, q querier, runs bool) (*Plan, error) {
 	p := &Plan{Source: s.o.Name, Slot: s.slot, Database: s.database, Snapshot: !s.o.NoSnapshot,
 		Warnings: []string{}, Refusals: []string{}}
-	if err := s.planServer(ctx, q, p); err != nil {
+	if err := s.planServer(ctx, q, p, runs); err != nil {
 		return nil, err
 	}
 	var err error
@@ -169,7 +180,7 @@ func (s *Source) plan(ctx context.Context, q querier) (*Plan, error) {
 
 const oldestServer = 130000
 
-func (s *Source) planServer(ctx context.Context, q querier, p *Plan) error {
+func (s *Source) planServer(ctx context.Context, q querier, p *Plan, runs bool) error {
 	var slots, slotsMax, senders, sendersMax int
 	var replication, super, recovery bool
 	var encoding string
@@ -195,10 +206,10 @@ func (s *Source) planServer(ctx context.Context, q querier, p *Plan) error {
 	if recovery {
 		p.refuse("the server is a standby, name the primary")
 	}
-	if slots >= slotsMax {
+	if slots >= slotsMax && !runs {
 		p.refuse("all of max_replication_slots = %d are in use", slotsMax)
 	}
-	if senders >= sendersMax {
+	if senders >= sendersMax && !runs {
 		p.refuse("all of max_wal_senders = %d are in use", sendersMax)
 	}
 	if !replication {

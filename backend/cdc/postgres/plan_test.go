@@ -88,6 +88,10 @@ func TestPlanRefusals(t *testing.T) {
 		slot := plan(t, s).Slot
 		db.exec(`SELECT pg_create_logical_replication_slot($1, 'pgoutput')`, slot)
 		refuses(t, plan(t, s), "there is a replication slot "+slot)
+		// The slot of a source that runs is its own, and nothing against it.
+		if p, err := s.Check(t.Context()); err != nil || p.Err() != nil || len(p.Tables) != 1 {
+			t.Errorf("checked with its slot there: %+v, %v", p, err)
+		}
 		db.exec(`SELECT pg_drop_replication_slot($1)`, slot)
 		refuses(t, plan(t, db.source(func(o *postgres.Options) { o.Outbox = "public.nothing" })), "the outbox public.nothing is not among the tables")
 

@@ -34,6 +34,16 @@ export const rooms: readonly Room[] = [
   { name: 'audit', hash: '#/audit' },
   { name: 'audit-entry', hash: '#/audit?seq={seq}' },
   { name: 'settings', hash: '#/settings' },
+  { name: 'settings-data', hash: '#/settings/data' },
+  { name: 'settings-person', hash: '#/settings/person' },
+  { name: 'settings-objectives', hash: '#/settings/objectives' },
+  { name: 'settings-views', hash: '#/settings/views' },
+  { name: 'settings-appearance', hash: '#/settings/appearance' },
+  { name: 'settings-diagnostics', hash: '#/settings/diagnostics' },
+  { name: 'settings-about', hash: '#/settings/about' },
+  { name: 'settings-add', hash: '#/settings/clusters?add=yes' },
+  { name: 'welcome', hash: '#/welcome' },
+  { name: 'welcome-connect', hash: '#/welcome?door=connect' },
 ]
 
 type Get = <T>(path: string) => Promise<T>

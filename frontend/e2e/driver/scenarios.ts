@@ -10,25 +10,20 @@ import type {
   Reading,
   Sink,
   Source,
+  SourcePlan,
   State,
   Topic,
+  TopicRow,
 } from '../../src/lib/api/types.ts'
+
+import { group, many, unread } from './groups.ts'
+import { exact, unknown, within } from './readings.ts'
+
+export { exact, unknown, within }
 
 // Recorded worlds that the page is looked at in. Times are relative to now, so that charts have something to show.
 
 const iso = (ms: number) => new Date(ms).toISOString()
-
-export function exact(value: number, unit: string, at = Date.now()): Reading {
-  return { value, low: value, high: value, unit, state: 'exact', as_of: iso(at) }
-}
-
-export function within(value: number, low: number, high: number, unit: string, at = Date.now()): Reading {
-  return { value, low, high, unit, state: 'bounded', as_of: iso(at) }
-}
-
-export function unknown(unit: string, why: string, at = Date.now()): Reading {
-  return { value: null, low: null, high: null, unit, state: 'unknown', why, as_of: iso(at) }
-}
 
 export interface World {
   map: MapData
@@ -37,6 +32,9 @@ export interface World {
   sources: Record<string, Source>
   sinks: Record<string, Sink>
   topics: Record<string, Topic>
+  rows: TopicRow[]
+  /** What a plan, and a preflight, say. */
+  plan: SourcePlan
   history(metric: string, query: URLSearchParams): Point[]
 }
 
@@ -252,41 +250,12 @@ function world(o: Options): World {
               ...(o.late ? { until: iso(now + 41_000) } : {}),
             },
           ],
-    groups: Object.fromEntries(
-      Object.entries(reads).map(([name, those]) => [
-        name,
-        {
-          group: name,
-          cluster: 'embedded',
-          protocol: 'classic',
-          state: 'Stable',
-          members: 3,
-          topics: those.map(topic),
-          code: state(`group:${name}`) === 'late' ? 'behind' : 'ok',
-          verdict: state(`group:${name}`) === 'late' ? 'behind, and catching up' : 'keeps up',
-          lag: { records: exact(state(`group:${name}`) === 'late' ? 6020 : 71, 'records', now), seconds: within(0.8, 0.4, 1.1, 's', now) },
-          partitions: those.flatMap((t, i) =>
-            [0, 1, 2, 3].map((partition) => ({
-              topic: topic(t),
-              partition,
-              committed: `${4_017_665 + i * 7919 + partition}`,
-              end: `${4_018_112 + i * 7919 + partition * 3}`,
-              lag: {
-                records: exact(447 + partition * 31 + i * 12, 'records', now),
-                seconds: within(0.6 + partition * 0.2, 0.4, 1.4, 's', now),
-              },
-              member: `${name}-${partition % 3}`,
-            })),
-          ),
-          member_list: [0, 1, 2].map((i) => ({
-            id: `${name}-${i}-1b5c`,
-            client_id: `${name}-${i + 1}`,
-            host: `/127.0.0.${i + 1}`,
-            assigned: 4,
-          })),
-        } satisfies Group,
-      ]),
-    ),
+    groups: {
+      ...Object.fromEntries(
+        Object.entries(reads).map(([name, those]) => [name, group(name, those.map(topic), state(`group:${name}`) === 'late', now)]),
+      ),
+      ...(o.fraud ? { 'fraud-shadow': unread('fraud-shadow', [topic('payments')], now) } : {}),
+    },
     sources: {
       shop: {
         name: 'shop',
@@ -365,12 +334,113 @@ function world(o: Options): World {
           records: exact(4_018_112, 'records', now),
           rate: rate(t.name),
           bytes: exact(812_646_400, 'B', now),
-          readers: { count: 0 },
           config: { 'cleanup.policy': 'delete' },
-          partitions: [{ partition: 0, leader: 0, start: '0', end: '4018112' }],
+          partitions: [
+            { partition: 0, leader: 1, start: '0', end: '3018112', stable: '3018112', replicas: [1, 2], isr: [1, 2] },
+            { partition: 1, leader: 2, start: '0', end: '1000000', stable: '1000000', replicas: [2, 1], isr: [2] },
+          ],
+          owner: 'Shop team',
+          cleanup: 'delete',
+          retention_ms: '604800000',
+          written_by: 'shop',
+          readers: { count: 2 },
+          configs: [
+            { name: 'cleanup.policy', value: 'delete', source: 'default' },
+            { name: 'retention.ms', value: '604800000', source: 'topic' },
+            { name: 'segment.bytes', value: '1073741824', source: 'default' },
+          ],
+          consumers: [
+            {
+              group: 'fulfilment',
+              group_state: 'Stable',
+              members: 3,
+              partitions: 2,
+              state: 'caught_up',
+              lag: { records: exact(71, 'records', now), seconds: within(0.8, 0.4, 1.1, 's', now) },
+            },
+          ],
         } satisfies Topic,
       ]),
     ),
+    rows: [
+      ...tables.map(
+        (t): TopicRow => ({
+          topic: topic(t.name),
+          partitions: 2,
+          records: '4018112',
+          rate: t.rate,
+          bytes: '812646400',
+          owner: 'Shop team',
+          cleanup: 'delete',
+          retention_ms: '604800000',
+          written_by: 'shop',
+          readers: 1,
+          worst: { group: 'fulfilment', state: 'caught_up', seconds: 0.8, low: 0.4, high: 1.1 },
+          last_write: iso(now - 900),
+        }),
+      ),
+      {
+        topic: 'webhooks.dead-letters',
+        partitions: 1,
+        records: '12',
+        rate: 0,
+        bytes: '1992294',
+        owner: 'Shop team',
+        cleanup: 'delete',
+        retention_ms: '1209600000',
+        last_write: iso(now - 86_400_000),
+      },
+      {
+        topic: 'orders.v1',
+        partitions: 24,
+        records: '9007199254740993',
+        rate: 0,
+        bytes: '123000000000',
+        owner: 'Shop team',
+        cleanup: 'delete',
+        retention_ms: '-1',
+        last_write: iso(now - 94 * 86_400_000),
+      },
+      { topic: 'partner.feed', partitions: 6, owner: '', why: '2 of 6 partitions unknown: not the leader' },
+      { topic: '__consumer_offsets', internal: true, partitions: 50, records: '900', rate: 2, bytes: '4096', cleanup: 'compact' },
+    ],
+    plan: {
+      v: 1,
+      kind: 'sources.plan',
+      name: 'shop',
+      server: 'PostgreSQL 17.2',
+      database: 'shop',
+      does: [
+        'the logical replication slot freshet_shop: while Freshet does not run, the server keeps all WAL',
+        'the publication freshet_shop of 2 tables, for insert, update, delete, truncate',
+      ],
+      remove: ["SELECT pg_drop_replication_slot('freshet_shop');", 'DROP PUBLICATION freshet_shop;'],
+      tables: [
+        { table: 'public.orders', topic: topic('orders'), key: 'id', replica_identity: 'full' },
+        {
+          table: 'public.order_lines',
+          topic: topic('order_lines'),
+          key: 'order_id, line',
+          replica_identity: 'default',
+          limit: 'before holds only the replica identity',
+        },
+        {
+          table: 'public.gift_cards',
+          topic: topic('gift_cards'),
+          replica_identity: 'nothing',
+          limit: 'its updates and deletes are not captured',
+        },
+      ],
+      findings: [
+        {
+          level: 'warning',
+          code: 'WARNING',
+          text: "max_slot_wal_keep_size is -1: a slot that nobody reads fills the server's disk; set a limit (ALTER SYSTEM SET max_slot_wal_keep_size = '50GB') to lose the slot rather than the server",
+          mend: "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'",
+        },
+      ],
+      refused: false,
+    },
     history: (metric, query) => history(metric, query, !!o.late && (query.get('sink') === 'warehouse' || query.get('group') !== null)),
   }
 }
@@ -380,28 +450,42 @@ function history(metric: string, query: URLSearchParams, late: boolean): Point[]
   const to = Date.parse(query.get('to') ?? '')
   const from = Date.parse(query.get('from') ?? '')
   const step = Math.max(10_000, (to - from) / 400)
-  const out: Point[] = []
+  const points: Point[] = []
   for (let t = from; t <= to; t += step) {
     const ago = (to - t) / 1000
     if (ago > 1800 && ago < 1920) continue
     const noise = Math.sin(t / 47_000) * 0.12 + Math.sin(t / 13_000) * 0.08
+    if (metric.startsWith('group_')) {
+      const level = metric.includes('_out_') ? (late && ago < 1250 ? (ago < 270 ? 204 : 96) : 172) : 172
+      const v = Math.max(0, level + Math.sin(t / 23_000) * 9)
+      points.push({ at: iso(t), reading: exact(v, 'records/s', t) })
+      continue
+    }
     const unit = metric === 'freshness_seconds' || metric === 'lag_seconds' ? 's' : metric === 'lag_records' ? 'records' : 'records/s'
     let v = unit === 's' ? 0.8 + noise : unit === 'records' ? 90 + noise * 60 : 172 + noise * 40
     let spread = unit === 's' ? 0.2 : unit === 'records' ? 4 : 0
-    if (late && unit !== 'records/s') {
+    if (late && unit !== 'records/s' && !/captured/.test(query.get('hop') ?? '')) {
       const up = ago < 1250 ? Math.min(101, (1250 - ago) * 0.11) : 0
       const down = ago < 270 ? (270 - ago) * 0.22 : 0
       v += (up - down) * (unit === 's' ? 1 : 140)
       if (ago < 1250) spread = unit === 's' ? 2.2 : 40
     }
-    out.push({ at: iso(t), reading: within(Math.max(0, v), Math.max(0, v - spread), v + spread, unit, t) })
+    points.push({ at: iso(t), reading: within(Math.max(0, v), Math.max(0, v - spread), v + spread, unit, t) })
   }
-  return out
+  return points
 }
 
 function empty(): World {
   const w = world({})
-  return { ...w, map: { ...w.map, nodes: [], edges: [], paths: [], events: [] }, faults: null }
+  return {
+    ...w,
+    map: { ...w.map, nodes: [], edges: [], paths: [], events: [] },
+    faults: null,
+    rows: [],
+    sources: {},
+    sinks: {},
+    topics: {},
+  }
 }
 
 /** 320 nodes, some of them late. */
@@ -511,7 +595,22 @@ function huge(): World {
   const late = nodes.find((n) => n.id === 'group:ledger-worker-3')
   if (late) late.state = 'late'
   const w = world({})
-  return { ...w, map: { ...w.map, nodes, edges, paths, events: [] }, faults: null }
+  const some = w.rows[0] as TopicRow
+  const rows = Array.from(
+    { length: 10_000 },
+    (_, i): TopicRow => ({
+      ...some,
+      topic: `${areas[i % 10]}.stream-${String(i).padStart(5, '0')}`,
+      owner: `${areas[i % 10]} team`,
+      rate: i % 97,
+    }),
+  )
+  const shop = w.sources.shop as Source
+  const wide = Array.from({ length: 1000 }, (_, i) => ({
+    table: `public.table_${String(i).padStart(4, '0')}`,
+    topic: `shop.public.table_${i}`,
+  }))
+  return { ...w, map: { ...w.map, nodes, edges, paths, events: [] }, faults: null, rows, sources: { shop: { ...shop, tables: wide } } }
 }
 
 /** Names and texts that try to be more than text. */
@@ -559,12 +658,35 @@ function hostile(): World {
         total: unknown('s', name),
         hops: [{ from: name, to: name, seconds: unknown('s', name) }],
       })
+    w.rows.push({
+      topic: name,
+      partitions: 1,
+      records: '1',
+      rate: 0,
+      bytes: '1',
+      owner: name,
+      cleanup: name,
+      why: name,
+      readers: 1,
+      worst: { group: name, state: name, seconds: null, low: null, high: null, why: name },
+    })
+    w.sinks[name] = { ...(w.sinks.webhooks as Sink), name, state: name, why: name, topics: [name] }
+    w.sources[name] = { ...(w.sources.shop as Source), name, why: name, state: 'stopped' }
     w.groups[name] = {
       ...(w.groups.analytics as Group),
       group: name,
       verdict: name,
       state: name,
-      member_list: [{ id: name, client_id: name, host: name, assigned: 1 }],
+      member_list: [
+        {
+          id: name,
+          client_id: name,
+          host: name,
+          assigned: 1,
+          partitions: [],
+          lag: { records: unknown('records', name), seconds: unknown('s', name) },
+        },
+      ],
     }
     w.faults?.push({ name, does: name, expect: name, active: i % 2 === 0 })
   })
@@ -580,6 +702,7 @@ const warehouseLate: Options['late'] = {
 export const scenarios = {
   healthy: () => world({}),
   late: () => world({ late: warehouseLate, fraud: true }),
+  behind: () => world({ late: { 'orders>fulfilment': { state: 'late', seconds: 42, trend: 'falling', eta: 190 } }, fraud: true }),
   production: () => world({ kind: 'production', late: warehouseLate, fraud: true }),
   paused: () => world({ paused: 'sink:warehouse' }),
   dead: () => world({ dead: 'sink:warehouse', late: { 'orders>warehouse': { state: 'late', seconds: 312, trend: 'rising' } } }),
@@ -603,6 +726,10 @@ export const scenarios = {
       })
     w.history = () => []
     return w
+  },
+  many: () => {
+    const w = world({})
+    return { ...w, groups: { ...w.groups, ...many(5000, Date.now()) } }
   },
   huge,
   empty,

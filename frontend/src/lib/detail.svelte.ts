@@ -93,3 +93,14 @@ export function following<Q, T>(
     },
   }
 }
+
+/** Asks again at a pace that follows what was answered. To be called while a component is made. */
+export function again<T>(detail: () => Detail<T> | null, everyMs: () => number): void {
+  $effect(() => {
+    const [d, every] = [detail(), everyMs()]
+    const timer = setInterval(() => {
+      if (d && !d.busy) void d.reload()
+    }, every)
+    return () => clearInterval(timer)
+  })
+}

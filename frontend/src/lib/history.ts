@@ -10,14 +10,19 @@ export function clusterOf(n: Pick<MapNode, 'id' | 'lane' | 'ref'>): string {
   return rest.endsWith(`/${n.ref}`) ? rest.slice(0, -n.ref.length - 1) : 'embedded'
 }
 
+/** The cluster of a topic of the map. */
+export function clusterOfTopic(name: string, nodes: readonly MapNode[]): string {
+  const topic = nodes.find((n) => n.lane === 'topic' && n.ref === name)
+  return topic ? clusterOf(topic) : 'embedded'
+}
+
 /** Which series tells how a path did over time. */
 export function pathSeries(p: MapPath, nodes: readonly MapNode[]): Query {
   const [kind, name] = split(p.to)
-  const topic = nodes.find((n) => n.lane === 'topic' && n.ref === p.topic)
   const end = kind === 'topic' ? {} : { [kind]: name }
   return {
     metric: 'freshness_seconds',
-    cluster: topic ? clusterOf(topic) : 'embedded',
+    cluster: clusterOfTopic(p.topic, nodes),
     source: p.source,
     topic: p.topic,
     ...end,

@@ -115,16 +115,15 @@ export class Page {
   }
 
   async #once(): Promise<void> {
-    await Promise.allSettled([
-      this.loadFaults(),
-      this.api.get<List<Cluster>>('/clusters').then((l) => {
-        this.clusters = l.items
-      }),
-    ])
+    await Promise.allSettled([this.loadFaults(), this.loadClusters()])
   }
 
   retry(): void {
     this.#feed.retry()
+  }
+
+  async loadClusters(): Promise<void> {
+    this.clusters = (await this.api.get<List<Cluster>>('/clusters')).items
   }
 
   async loadFaults(): Promise<void> {
@@ -144,8 +143,9 @@ export class Page {
     return this.api.get<Item<T>>(path, { cluster }, signal).then((a) => a.item)
   }
 
-  place(): Place {
-    const cluster = this.clusters.find((c) => c.type === 'embedded') ?? this.clusters[0]
+  /** Where lines to copy go to: the named cluster, else the bundled broker. */
+  place(name = ''): Place {
+    const cluster = this.clusters.find((c) => (name ? c.name === name : c.type === 'embedded')) ?? this.clusters[0]
     return { origin: location.origin, broker: cluster?.brokers[0] ?? '' }
   }
 

@@ -53,6 +53,10 @@ export class Api {
     return this.#send<T>('POST', `/api${path}`, body, signal)
   }
 
+  delete<T>(path: string, signal?: AbortSignal): Promise<T> {
+    return this.#send<T>('DELETE', `/api${path}`, undefined, signal)
+  }
+
   /** Trades the one-time code of a link for a session. */
   async login(code: string): Promise<void> {
     await this.#send('POST', '/api/session', { code })

@@ -464,6 +464,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/history/sparks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Short series of several topics, for a list's rows */
+        get: operations["history-sparks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/instance": {
         parameters: {
             query?: never;
@@ -921,6 +938,23 @@ export interface paths {
         put?: never;
         /** Stop capturing; the slot keeps holding WAL */
         post: operations["sources-pause"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sources/{name}/preflight": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ask a running capture's database again what the plan asked; changes nothing */
+        post: operations["sources-preflight"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1632,6 +1666,11 @@ export interface components {
             /** @description Of its membership, where its protocol tells */
             generation?: string;
             group: string;
+            /**
+             * @description The verdict as a state of the map
+             * @enum {string}
+             */
+            health: "on_time" | "at_risk" | "late" | "idle" | "unknown" | "dead";
             lag: components["schemas"]["Lag"];
             /** @description Until retention by time may remove what is unread; of one group only, while something waits */
             losing_in?: components["schemas"]["Reading"];
@@ -1650,7 +1689,8 @@ export interface components {
             stable_since?: string;
             state: string;
             topics: string[];
-            trend?: string;
+            /** @enum {string} */
+            trend?: "rising" | "falling" | "steady" | "unknown";
             verdict: string;
         };
         GroupMember: {
@@ -1682,6 +1722,8 @@ export interface components {
             start?: string;
             state?: string;
             topic: string;
+            /** @description Of a state that is neither caught up nor behind */
+            why?: string;
         };
         Head: {
             kind: string;
@@ -2438,12 +2480,18 @@ export interface components {
         };
         Slot: {
             active: boolean;
+            /** @description Seconds until it is cut off, if it goes on so */
+            cut_off?: components["schemas"]["Reading"];
+            /** @description Bytes a second that it holds more, below zero where it holds less */
+            growth?: components["schemas"]["Reading"];
             held_by?: string;
             name: string;
             retained: components["schemas"]["Reading"];
             safe: components["schemas"]["Reading"];
             wal_status?: string;
             why?: string;
+            /** @description How it is, in a sentence */
+            words?: string;
         };
         Source: {
             cluster: string;
@@ -2491,10 +2539,26 @@ export interface components {
         };
         SourceTable: {
             key?: string;
+            /** @description What is not captured of it, or costs something */
             limit?: string;
             replica_identity?: string;
             table: string;
             topic: string;
+        };
+        Spark: {
+            topic: string;
+            values: (number | null)[];
+        };
+        Sparks: {
+            from: string;
+            items: components["schemas"]["Spark"][];
+            kind: string;
+            to: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
         };
         Stage: {
             detail: string;
@@ -2635,6 +2699,8 @@ export interface components {
             topic: string;
         };
         TraceAnswer: {
+            /** @description Of each topic whose newest version says with which it was written */
+            columns?: components["schemas"]["TraceColumns"][] | null;
             /** @description What each sink that is fed with the topic holds */
             held: components["schemas"]["HeldRow"][];
             /** @description Oldest first; the newest 200 that were found */
@@ -2647,6 +2713,19 @@ export interface components {
              * @description Version of the shape, 1
              */
             v: number;
+        };
+        TraceColumn: {
+            /** @description The type under a domain */
+            base: string;
+            name: string;
+            type: string;
+        };
+        TraceColumns: {
+            cluster: string;
+            columns: components["schemas"]["TraceColumn"][];
+            /** @description How numeric values are written: precise is base64 of the unscaled value */
+            decimals?: string;
+            topic: string;
         };
         TraceHop: {
             /** @description Seconds from the commit to the arrival */
@@ -3681,6 +3760,42 @@ export interface operations {
             };
         };
     };
+    "history-sparks": {
+        parameters: {
+            query: {
+                cluster?: string;
+                metric: string;
+                topics: string[] | null;
+                from: string;
+                to: string;
+                columns?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Sparks"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     instance: {
         parameters: {
             query?: never;
@@ -4661,6 +4776,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Receipt"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "sources-preflight": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SourcePlan"];
                 };
             };
             /** @description Error */

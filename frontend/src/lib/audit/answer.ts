@@ -10,7 +10,7 @@ export function auditAnswer(s: AuditState, now: number): { state: State; first: 
   if (v && !v.ok) return { state: 'late', first: `The history is not intact: ${v.message}.`, rest: `Verified at ${clock(v.at, now)}.` }
   const open = BigInt(s.size) - BigInt(s.signed)
   const unsigned = open > 0n ? `The newest ${count(`${open}`)} ${open === 1n ? 'is' : 'are'} not signed yet.` : ''
-  if (!v) return { state: 'unknown', first: `${entries(s.size)} not verified since Freshet began.`, rest: unsigned }
+  if (!v) return { state: 'unknown', first: `${entries(s.size)}, not verified since Freshet began.`, rest: unsigned }
   const later = BigInt(s.size) - BigInt(v.db_size)
   if (later > 0n)
     return {

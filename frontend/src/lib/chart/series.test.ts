@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { Point } from '../api/types'
-import { mark, rows, sentence, series } from './series'
+import { mark, nearest, rows, sentence, series, told } from './series'
 
 const t0 = Date.parse('2026-07-14T12:00:00Z')
 const point = (s: number, value: number | null, why = ''): Point => ({
@@ -44,14 +44,22 @@ describe('a series', () => {
     )
     expect(sentence('x', series([], ...range(0, 1)), 'last hour')).toBe('x, last hour: no readings')
   })
-  test('a table of it ends with the newest and is bounded', () => {
+  test('a table has all of it, newest first', () => {
     const s = series(
       Array.from({ length: 400 }, (_, i) => point(i * 10, i)),
       ...range(0, 4000),
     )
-    const r = rows(s, 60)
-    expect(r.length).toBeLessThanOrEqual(60)
+    const r = rows(s)
+    expect(r).toHaveLength(400)
     expect(r[0]?.value).toBe(399)
+  })
+  test('tells of a moment: the nearest reading, or that there is none and why', () => {
+    const s = series([point(0, 5), point(10, 6), point(20, null, 'broker 2 restarting'), point(60, 7), point(70, 7)], ...range(0, 70))
+    expect(nearest(s, t0 + 14_000)).toBe(1)
+    expect(told(s, t0 + 9000)).toBe('6.00 s, 5.00 s to 7.00 s')
+    expect(told(s, t0 + 18_000)).toBe('no reading: broker 2 restarting')
+    expect(told(s, t0 + 500_000)).toBe('no reading')
+    expect(nearest(s, t0 + 500_000)).toBeNull()
   })
 })
 

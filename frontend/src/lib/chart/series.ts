@@ -10,6 +10,19 @@ export interface Series {
   /** Stretches without readings, in seconds since 1970, with why where that is known. */
   gaps: { from: number; to: number; why: string }[]
   unit: string
+  /** The usual time between two readings, in seconds; 0 where there are not two. */
+  step: number
+}
+
+/** One of the series of a chart. */
+export interface Line {
+  /** What it is, as it stands beside its end and in the tip; '' where the chart has no other. */
+  name: string
+  series: Series
+  /** The token of its colour. */
+  ink?: 'series' | 'c1' | 'c2' | 'c3' | 'ink-3'
+  /** Pixels drawn and left out, so that lines differ without their colour too. */
+  dash?: number[]
 }
 
 /**
@@ -24,10 +37,12 @@ export function series(points: readonly Point[], from: number, to: number): Seri
     high: [],
     gaps: [],
     unit: points.find((p) => p.reading.unit)?.reading.unit ?? 's',
+    step: 0,
   }
   const times = points.map((p) => Date.parse(p.at) / 1000)
   const steps = times.slice(1).map((t, i) => t - (times[i] ?? t))
   const usual = median(steps)
+  s.step = usual
   const put = (t: number, value: number | null, low: number | null, high: number | null) => {
     s.t.push(t)
     s.value.push(value)
@@ -85,13 +100,46 @@ export function sentence(name: string, s: Series, range: string): string {
   return `${name}, ${range}: peak ${amount(peak.v, s.unit)} at ${clock(peak.t * 1000)}, last ${amount(last.v, s.unit)}${missing}`
 }
 
-/** At most n rows of a series for a table, evenly taken and always with the last. */
-export function rows(s: Series, n: number): { t: number; value: number | null; low: number | null; high: number | null }[] {
-  const step = Math.max(1, Math.ceil(s.t.length / n))
-  const out = []
-  for (let i = s.t.length - 1; i >= 0; i -= step)
-    out.push({ t: s.t[i] ?? 0, value: s.value[i] ?? null, low: s.low[i] ?? null, high: s.high[i] ?? null })
-  return out
+/** The reading nearest to a moment in ms; null where none lies within two usual steps of it. */
+export function nearest(s: Series, at: number): number | null {
+  const t = at / 1000
+  let [low, high] = [0, s.t.length]
+  while (low < high) {
+    const mid = (low + high) >> 1
+    if ((s.t[mid] ?? 0) < t) low = mid + 1
+    else high = mid
+  }
+  const distance = (i: number) => Math.abs((s.t[i] ?? Number.POSITIVE_INFINITY) - t)
+  const i = low > 0 && distance(low - 1) <= distance(low) ? low - 1 : low
+  return distance(i) <= Math.max(s.step * 2, 1) ? i : null
+}
+
+/** What a series says of a moment in ms: its reading with its bounds where they differ, or that there is none and why. */
+export function told(s: Series, at: number): string {
+  const i = nearest(s, at)
+  const v = i === null ? null : s.value[i]
+  if (i === null || v === null || v === undefined) {
+    const why = s.gaps.find((g) => at / 1000 >= g.from && at / 1000 <= g.to)?.why
+    return why ? `no reading: ${why}` : 'no reading'
+  }
+  const [low, high] = [s.low[i] ?? v, s.high[i] ?? v]
+  const [a, b] = [amount(low, s.unit), amount(high, s.unit)]
+  return high - low > Math.abs(v) * 0.01 && a !== b ? `${amount(v, s.unit)}, ${a} to ${b}` : amount(v, s.unit)
+}
+
+/** The greatest value that lines reach with their bounds, and at least least. */
+export function peak(lines: readonly Line[], least: number): number {
+  let most = least
+  for (const { series: s } of lines)
+    s.value.forEach((v, i) => {
+      most = Math.max(most, v ?? 0, s.high[i] ?? 0)
+    })
+  return most
+}
+
+/** The readings of a series for a table, newest first. */
+export function rows(s: Series): { t: number; value: number | null; low: number | null; high: number | null }[] {
+  return s.t.map((t, i) => ({ t, value: s.value[i] ?? null, low: s.low[i] ?? null, high: s.high[i] ?? null })).reverse()
 }
 
 /** Round steps for a duration axis: seconds, minutes, hours. */

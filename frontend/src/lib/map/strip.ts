@@ -1,14 +1,12 @@
 import type { MapEvent } from '../api/types'
+import { type Placed, place } from '../chart/place'
 
 // The strip below the map: events in rows under one time axis, with labels where there is room.
 
-export interface StripEvent {
+export interface StripEvent extends Placed {
   event: MapEvent
   /** Pixels from the plot's left edge. */
   x: number
-  /** Where its words stand, and how many pixels they may take; none where there is no room. */
-  words: 'right' | 'left' | 'none'
-  room: number
 }
 
 export interface StripRow {
@@ -22,9 +20,6 @@ export const rows: readonly { word: string; kinds: readonly MapEvent['kind'][] }
   { word: 'Acts of people', kinds: ['audit'] },
 ]
 
-const dot = 14
-const perChar = 6.1
-
 /** Lays events out over [from, to] in ms on width pixels. */
 export function strip(events: readonly MapEvent[], from: number, to: number, width: number): StripRow[] {
   return rows.map(({ word, kinds }) => {
@@ -33,22 +28,11 @@ export function strip(events: readonly MapEvent[], from: number, to: number, wid
       .map((event) => ({ event, x: ((Date.parse(event.at) - from) / (to - from)) * width }))
       .filter((e) => e.x >= 0 && e.x <= width)
       .sort((a, b) => a.x - b.x)
-    let free = 0
-    const placed = those.map(({ event, x }, i): StripEvent => {
-      const next = (those[i + 1]?.x ?? width + dot) - dot
-      const need = Math.min(event.text.length * perChar + 6, 230)
-      const right = next - (x + dot / 2)
-      const left = x - dot / 2 - free
-      free = Math.max(free, x + dot / 2)
-      if (right >= Math.min(need, 60)) {
-        const room = Math.min(need, right)
-        free = x + dot / 2 + room
-        return { event, x, words: 'right', room }
-      }
-      if (left >= Math.min(need, 60)) return { event, x, words: 'left', room: Math.min(need, left) }
-      return { event, x, words: 'none', room: 0 }
-    })
-    return { word, events: placed }
+    const placed = place(
+      those.map(({ event, x }) => ({ x, text: event.text })),
+      width,
+    )
+    return { word, events: those.map((e, i): StripEvent => ({ ...e, ...(placed[i] ?? { words: 'none', room: 0 }) })) }
   })
 }
 

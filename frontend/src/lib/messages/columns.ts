@@ -35,8 +35,8 @@ export function usualColumns(fields: readonly Field[]): string[] {
     .filter((f) => steps(f.name).length === 1 && !keys.has(f.name))
     .slice(0, 3)
     .map((f) => f.id)
-  const changes = root !== ''
-  return [...first, ...(changes ? [changedColumn] : []), ...(first.length < 2 || !changes ? [valueColumn] : [])]
+  const changes = root !== '' && values.some((f) => f.path.startsWith(`${root.replace(/after\.$/, 'before.')}`))
+  return [...first, ...(changes ? [changedColumn] : []), ...(changes ? [] : [valueColumn])]
 }
 
 /** The ids in a link. */
@@ -58,21 +58,21 @@ export function gridColumns(all: readonly Picked[], dated: boolean, zone: string
     {
       id: 'time',
       head: `Time, ${zone}`,
-      width: dated ? '164px' : '88px',
+      width: dated ? '172px' : '88px',
       mono: true,
       title: 'When the source committed the change where that is known, else the time of the record',
     },
     { id: 'p', head: 'P', width: '28px', num: true, mono: true, title: 'Partition' },
     { id: 'offset', head: 'Offset', width: '80px', num: true, mono: true },
     { id: 'op', head: 'Op', width: '62px' },
-    { id: 'key', head: 'Key', width: 'minmax(64px, 0.8fr)', mono: true },
+    { id: 'key', head: 'Key', width: 'minmax(116px, 0.9fr)', mono: true },
     ...all.map((c) => ({
       id: c.id,
       head: c.head,
       title: special[c.id] ?? c.id,
       num: c.num,
       mono: c.id !== changedColumn,
-      width: Object.hasOwn(special, c.id) ? 'minmax(120px, 2.2fr)' : c.num ? 'minmax(72px, 0.7fr)' : 'minmax(84px, 1fr)',
+      width: Object.hasOwn(special, c.id) ? 'minmax(96px, 2.2fr)' : c.num ? 'minmax(72px, 0.7fr)' : 'minmax(84px, 1fr)',
     })),
   ]
 }

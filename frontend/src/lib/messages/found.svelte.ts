@@ -28,7 +28,7 @@ const asList = (o: Offsets) =>
 
 /**
  * Records found so far, and how much of the range that rests on. The range is frozen by the first answer: what arrives
- * later is not in it. It is looked through in slices of a second, so that what is found shows at once, until the
+ * later is not in it. It is looked through in slices of a second or two, so that what is found shows at once, until the
  * budget is used up; then a person says whether to go on.
  */
 export class FoundList {
@@ -70,6 +70,11 @@ export class FoundList {
     return this.total ? Math.min(1, this.covered / this.total) : this.#window ? 1 : 0
   }
 
+  /** Records of the range that were looked at. A stretch that was broken off is looked at again, and counts once. */
+  get looked(): number {
+    return Math.min(this.scanned, this.covered)
+  }
+
   /** What of each partition the range is. */
   get window(): Scan['window'] {
     return this.#window ?? []
@@ -97,8 +102,8 @@ export class FoundList {
     let records = 0
     try {
       if (this.ask.key && !this.ask.everywhere && !this.#window) await this.#sample(run.signal)
-      for (let slice = 0.5; !this.stopped; slice = 1) {
-        const scan = await this.#look(slice, Math.min(200, goal - this.rows.length), run.signal)
+      for (let slice = 1; !this.stopped; slice = 2) {
+        const scan = await this.#look(slice, goal - this.rows.length, run.signal)
         onfirst?.()
         records += Number(scan.scanned)
         if (this.stopped) break

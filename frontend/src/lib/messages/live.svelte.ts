@@ -23,7 +23,7 @@ export class LiveList {
   readonly #api: Api
   /** How many arrived when, over the last ten seconds. */
   #arrived: { at: number; n: number }[] = []
-  #held = false
+  #held = $state(false)
   #next: Record<string, string> | null = null
   #stop: AbortController | null = null
 

@@ -51,15 +51,16 @@ export function about(seconds: number): string {
 
 /** Bytes in KiB, MiB, GiB. */
 export function bytes(n: number): string {
-  if (Math.abs(n) < 1024) return `${Math.round(n)} B`
+  if (n < 0) return `−${bytes(-n)}`
+  if (n < 1024) return `${Math.round(n)} B`
   let v = n
   let unit = ''
   for (const u of ['KiB', 'MiB', 'GiB', 'TiB', 'PiB']) {
     v /= 1024
     unit = u
-    if (Math.abs(v) < 1023.5) break
+    if (v < 1023.5) break
   }
-  return `${v.toFixed(Math.abs(v) < 99.5 ? 1 : 0)} ${unit}`
+  return `${v.toFixed(v < 99.5 ? 1 : 0)} ${unit}`
 }
 
 function rate(n: number): string {
