@@ -179,7 +179,9 @@ func TestDemoStartsLater(t *testing.T) {
 		r.eventually("the shop's orders reach the warehouse", func() bool {
 			var sink struct{ Item api.Sink }
 			r.must("GET", "/sinks/warehouse", nil, &sink)
-			return slices.ContainsFunc(sink.Item.Partitions, func(p api.SinkPartition) bool { return p.Topic == "shop.public.orders" && p.Next != "" && p.Next != "0" })
+			return slices.ContainsFunc(sink.Item.Partitions, func(p api.SinkPartition) bool {
+				return p.Topic == "shop.public.orders" && p.Next != "" && p.Next != "0"
+			})
 		})
 		var m api.Map
 		if r.must("GET", "/map", nil, &m); m.Profile.Name != "demo" {
