@@ -178,11 +178,21 @@ describe.skipIf(!Demo.built)('a row of the real demo', () => {
       .waitFor({ timeout: 60_000 })
     await page.getByText('holds what the newest version says').waitFor()
     expect(await page.getByRole('row', { name: /^id/ }).innerText()).toContain(key)
+    // The record has its decimals as bytes; what is shown are the digits, the same as in the sink.
+    const cells = await page
+      .getByRole('row', { name: /^total/ })
+      .getByRole('cell')
+      .allInnerTexts()
+    expect(cells.at(-1)).toMatch(/^\d+\.\d+$/)
+    expect(Number(cells.at(-2)?.replace(/^\W+/, ''))).toBe(Number(cells.at(-1)))
     expect(await violations(page)).toEqual([])
   }, 90_000)
 
   test('while the sink is out, the row waits there; when it is back, it is there by itself', async () => {
     await demo.freshet('demo', 'fault', 'start', 'sink-outage', '--for', '300s')
+    const state = () =>
+      page.evaluate(async () => (await (await fetch('/api/map')).json()).nodes.find((n: { id: string }) => n.id === 'sink:warehouse').state)
+    await expect.poll(state, { timeout: 60_000, interval: 1000 }).toMatch(/late|dead|at_risk/)
     const newest = async () => {
       const read = JSON.parse(await demo.freshet('topics', 'read', 'shop.public.orders', '--from', 'newest', '--limit', '1', '-o', 'json'))
       return /\d+/.exec(read.items[0].key.text)?.[0] ?? ''
