@@ -8,12 +8,17 @@ import { promisify } from 'node:util'
 
 export const program = fileURLToPath(new URL('../../../bin/freshet', import.meta.url))
 
-/** A demo world of its own, in a folder that goes with it. */
+/** A demo world of its own, or an instance with nothing in it yet, in a folder that goes with it. */
 export class Demo {
+  readonly #verb: readonly string[]
   #dir = ''
   #process: ChildProcess | null = null
   /** The one-time login link. */
   link = ''
+
+  constructor(kind: 'demo' | 'empty' = 'demo') {
+    this.#verb = kind === 'demo' ? ['demo', '--no-open'] : ['serve']
+  }
 
   static readonly built = existsSync(program)
 
@@ -24,18 +29,18 @@ export class Demo {
 
   /** Starts it where it was, on the port that it had. */
   async up(): Promise<this> {
-    const child = spawn(program, ['demo', '--no-open', '--data', this.#dir], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(program, [...this.#verb, '--data', this.#dir], { stdio: ['ignore', 'pipe', 'pipe'] })
     this.#process = child
     let said = ''
     await new Promise<void>((resolve, reject) => {
       const hear = (chunk: Buffer) => {
         said += chunk.toString()
-        this.link = /Freshet demo is live: (\S+)/.exec(said)?.[1] ?? ''
+        this.link = /Freshet (?:demo is live|is serving): (\S+)/.exec(said)?.[1] ?? ''
         if (this.link) resolve()
       }
       child.stdout.on('data', hear)
       child.stderr.on('data', hear)
-      child.once('exit', (code) => reject(new Error(`freshet demo ended with ${code}:\n${said}`)))
+      child.once('exit', (code) => reject(new Error(`freshet ended with ${code}:\n${said}`)))
     })
     return this
   }

@@ -33,6 +33,8 @@ export class Mock {
   polls = 0
   /** Every request that is not a GET. */
   acts: { path: string; body: unknown; header: string }[] = []
+  /** What is answered instead, by method and path: a text as it is, a failure, or anything as JSON. */
+  readonly says = new Map<string, unknown>()
   code = 'one-time'
   /** Routes that begin so do not answer. */
   failing = ''
@@ -110,6 +112,10 @@ export class Mock {
     const member = () => this.session !== '' && (req.headers.cookie ?? '').includes(`freshet=${this.session}`)
     if (!member()) return fail(res, 401, 'LOGIN', 'nobody is logged in', 'take a new link with `freshet open`')
     if (url.pathname === '/api/feed') return this.#feed(url, res, member)
+    const said = this.says.get(`${req.method} ${url.pathname}`)
+    if (said instanceof Failure) return fail(res, said.status, 'FAILED', said.message, said.hint)
+    if (typeof said === 'string') return void res.writeHead(200, { 'Content-Type': 'application/json' }).end(said)
+    if (said !== undefined) return send(res, 200, said)
     if ([...this.down].some((d) => url.pathname.startsWith(`/api${d}`)))
       return fail(res, 503, 'UNAVAILABLE', 'the ledger does not answer', 'look at its disk')
     if (this.failing && url.pathname.startsWith(this.failing))
@@ -263,6 +269,7 @@ export class Mock {
           ? { v: 1, kind: 'filter.check', valid: false, reason: 'Syntax error: missing )', line: 1, column: 7 }
           : { v: 1, kind: 'filter.check', valid: true, tried: { records: 100, matched: 38, failed: 0 } }
       case 'demo': {
+        if (!name) return { v: 1, kind: 'demo', state: w.faults ? 'running' : 'none', may_start: !w.faults }
         if (!w.faults) return undefined
         if (name === 'faults' && !verb) return { v: 1, kind: 'demo.faults', items: w.faults }
         if (name === 'load') return receipt()
@@ -321,6 +328,18 @@ export class Mock {
     if (!file.startsWith(dist) || !existsSync(file) || statSync(file).isDirectory()) file = join(dist, 'index.html')
     res.writeHead(200, { 'Content-Type': types[extname(file)] ?? 'application/octet-stream' })
     createReadStream(file).pipe(res)
+  }
+}
+
+/** An answer that is an error, in the API's words. */
+export class Failure {
+  readonly status: number
+  readonly message: string
+  readonly hint: string
+  constructor(status: number, message: string, hint: string) {
+    this.status = status
+    this.message = message
+    this.hint = hint
   }
 }
 

@@ -257,9 +257,9 @@ describe('states', () => {
     await page.getByRole('button', { name: /Live data: Live/ }).waitFor()
   })
 
-  test('nothing yet: what would be here, and the one command', async () => {
+  test('nothing yet: ways to begin, the one that shows something first', async () => {
     const page = await open('empty')
-    await page.getByText('freshet sources create shop').waitFor()
+    await page.getByRole('button', { name: 'Start the demo' }).waitFor()
   })
 
   test('unknown is written out, and nothing is zero', async () => {

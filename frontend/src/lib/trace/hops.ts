@@ -125,7 +125,7 @@ function tookWord(a: Arrival, after: Arrival): string {
   const own = a.seconds - (after.loose ? 0 : (after.seconds ?? 0))
   const width = (a.high ?? a.low) - a.low
   // Both moments were seen only from round to round, so that the later one may have been guessed earlier.
-  if (own <= 0) return `at most ${duration(Math.max(0, (a.high ?? a.seconds) - after.low))}`
+  if (own <= width * 0.05) return `at most ${duration(Math.max(0, (a.high ?? a.seconds) - after.low))}`
   return `${width > own * 0.1 ? '≈ ' : ''}${duration(own)}`
 }
 
@@ -147,7 +147,7 @@ export interface Scale {
 }
 
 const straight = 0.01
-const straightShare = 0.05
+const straightShare = 0.08
 
 export function scaleTo(most: number): Scale {
   const top = Math.max(1, most) * 1.15

@@ -1,0 +1,119 @@
+import type { BrowserContext, Page } from 'playwright-core'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { violations } from '../driver/axe.ts'
+import { closeBrowser, context, type Look, troubles } from '../driver/browser.ts'
+import { Demo } from '../driver/demo.ts'
+import { Mock } from '../driver/server.ts'
+
+afterAll(closeBrowser)
+
+describe('the first steps, in states that cannot be had live', () => {
+  let mock: Mock
+  let ctx: BrowserContext
+  afterEach(async () => {
+    await ctx.close()
+    await mock.stop()
+  })
+
+  async function open(demo: object, look: Look = {}): Promise<Page> {
+    mock = await new Mock('empty').start()
+    mock.says.set('GET /api/demo', { v: 1, kind: 'demo', may_start: false, ...demo })
+    ctx = await context({ motion: 'reduce', ...look })
+    const page = await ctx.newPage()
+    await page.goto(mock.link)
+    await page.getByRole('heading', { name: 'What Freshet never does' }).waitFor()
+    return page
+  }
+
+  test('where the demo may not start, it is said why, and what to do instead', async () => {
+    const page = await open({
+      state: 'none',
+      why_not: 'this instance runs by /etc/freshet.yaml: `freshet demo --data DIR` starts it in a directory of its own',
+    })
+    await page.getByText('this instance runs by /etc/freshet.yaml').waitFor()
+    expect(await page.getByRole('button', { name: 'Start the demo' }).count()).toBe(0)
+  })
+
+  test('a start that failed says why, what to do, and may be tried again', async () => {
+    const page = await open({ state: 'failed', detail: 'no space left on device', needs: 'make room', may_start: true })
+    await page.getByRole('alert').getByText('no space left on device').waitFor()
+    await page.getByRole('alert').getByText('make room').waitFor()
+    await page.getByRole('button', { name: 'Start it again' }).waitFor()
+  })
+
+  test.each(['light', 'dark'] as const)('axe, %s', async (theme) => {
+    const page = await open({ state: 'starting', detail: 'fetching PostgreSQL, 40 %' }, { theme })
+    await page.getByRole('status').getByText('fetching PostgreSQL, 40 %').waitFor()
+    expect(await violations(page)).toEqual([])
+    await page.getByRole('link', { name: /^Connect/ }).click()
+    await page.getByRole('heading', { name: 'Test, stage by stage' }).waitFor()
+    expect(await violations(page)).toEqual([])
+    await page.setViewportSize({ width: 1024, height: 700 })
+    expect(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth)).toBe(true)
+    expect(await violations(page)).toEqual([])
+  })
+})
+
+describe.skipIf(!Demo.built)('an instance with nothing in it', () => {
+  const served = new Demo('empty')
+  let ctx: BrowserContext
+  let page: Page
+  let wrong: string[] = []
+  beforeAll(async () => {
+    await served.start()
+    ctx = await context()
+    page = await ctx.newPage()
+    wrong = troubles(page, served.url)
+    await page.goto(served.link)
+  }, 60_000)
+  afterAll(async () => {
+    await ctx?.close()
+    await served.stop()
+  })
+
+  test('the Map is the two doors, and a connection that fails is told stage by stage', async () => {
+    await page.locator('h1').getByText('Nothing is connected yet').waitFor()
+    expect(await violations(page)).toEqual([])
+    await page.getByRole('link', { name: /^Connect/ }).click()
+    await page.getByLabel('Name').fill('nobody')
+    await page.getByLabel('Brokers').fill('127.0.0.1:1')
+    await page.getByRole('button', { name: 'Test it' }).click()
+    await page.locator('h1').getByText('nobody cannot be used: TCP failed').waitFor({ timeout: 30_000 })
+    await page.getByText('not tried: tcp failed').first().waitFor()
+    expect(await violations(page)).toEqual([])
+  }, 60_000)
+
+  test('demo: one button, progress in words, and then the Map says which hop is late', async () => {
+    await page.getByRole('link', { name: /^Demo/ }).click()
+    await page.getByRole('button', { name: 'Start the demo' }).click()
+    await page.getByRole('heading', { name: 'Starting', exact: true }).waitFor()
+    await page.locator('[data-node="sink:warehouse"]').waitFor({ timeout: 180_000 })
+    await page.getByText('Break something').waitFor()
+    await served.freshet('demo', 'fault', 'start', 'stopped-consumer', '--for', '240s')
+    await page
+      .locator('h1')
+      .getByText(/fulfilment.*behind|fulfilment.*late/)
+      .waitFor({ timeout: 120_000 })
+  }, 360_000)
+
+  test('and the sheet of what is late leads to the record that is stuck', async () => {
+    await page.locator('[data-node="group:fulfilment"]').click()
+    const link = page.getByRole('link', { name: /Read unread messages/ })
+    await link.waitFor({ timeout: 30_000 })
+    const href = (await link.getAttribute('href')) ?? ''
+    expect(href).toMatch(/^#\/topics\/shop\.public\.\w+\/messages\?/)
+    const q = new URLSearchParams(href.split('?')[1])
+    expect(q.get('open')).toMatch(/^\d+:\d+$/)
+    expect(q.get('from')).toBe(q.get('open'))
+    await link.click()
+    await page
+      .getByRole('complementary')
+      .getByText(q.get('open')?.split(':')[1] ?? '')
+      .first()
+      .waitFor({ timeout: 30_000 })
+  }, 60_000)
+
+  test('nothing went wrong on the way', () => {
+    expect(wrong).toEqual([])
+  })
+})
