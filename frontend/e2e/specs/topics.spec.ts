@@ -181,7 +181,7 @@ describe('one topic', () => {
     await page.getByRole('tab', { name: /Config/ }).click()
     await page.getByText('goes after 7 d').waitFor()
     await page.keyboard.press('/')
-    await page.keyboard.type('segment')
+    await page.keyboard.type('segment.bytes')
     await row(page, 'cleanup.policy').waitFor({ state: 'detached' })
   })
 

@@ -1,4 +1,4 @@
-import { bytes, count, duration } from '../text/format'
+import { bytes, duration, plural } from '../text/format'
 
 // What a topic's settings say, in words.
 
@@ -16,7 +16,7 @@ const words: Record<string, (v: string) => string> = {
     })[v.replaceAll(' ', '')] ?? '',
   'retention.ms': (v) => (v === '-1' ? 'never goes by time' : `goes after ${ms(v)}`),
   'retention.bytes': (v) => (v === '-1' ? 'never goes by size' : `at most ${size(v)} a partition`),
-  'min.insync.replicas': (v) => `acks=all needs ${count(v)} replicas in sync`,
+  'min.insync.replicas': (v) => `acks=all needs ${plural(Number(v), 'replica')} in sync`,
   'max.message.bytes': (v) => `a batch is at most ${size(v)}`,
   'segment.ms': (v) => `a segment is closed after ${ms(v)}; only closed ones go`,
   'segment.bytes': (v) => `a segment is closed at ${size(v)}`,

@@ -153,7 +153,7 @@ function judge(row: TopicRow, all: TopicRows, onMap: readonly Reader[], owned: b
   const reasons = kinds.filter((k) => found.has(k)).map((kind) => ({ kind, column: columnOf[kind] }))
   return {
     row,
-    state: row.why || row.rate === undefined ? 'unknown' : row.rate > 0 ? 'on_time' : 'idle',
+    state: row.rate === undefined ? 'unknown' : row.rate > 0 ? 'on_time' : 'idle',
     readers,
     worst,
     left,
