@@ -13,7 +13,7 @@ PAGE         := frontend/dist/index.html
 DESKTOP_TAGS := desktop,production,webkit2_41
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check build page serve desktop package package-test bench fmt generate proof clean
+.PHONY: help demo test check build page serve desktop package package-test bench fmt generate proof clean screenshots
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -74,6 +74,11 @@ generate: $(MODULES) ## everything that is made from the code: API description, 
 	cd frontend && npm run --silent generate
 	node build/reference.mjs
 	node build/dependencies.mjs
+
+screenshots: ## every screen, light and dark, wide and narrow, in test-artifacts
+	@build/setup.sh test
+	@$(MAKE) --no-print-directory build
+	cd frontend && npm run --silent screenshots
 
 proof: ## what takes longer than CI may; its log goes to docs/proofs
 	@build/setup.sh test
