@@ -211,7 +211,9 @@ func (d demos) Start(ctx context.Context) (api.Receipt, error) {
 		err := d.startLater(behind)
 		note := auditlog.Entry{Actor: actor, Action: "demo.start", Phase: auditlog.Note, Subject: "demo", Detail: detail(map[string]string{"state": demoRunning})}
 		if err != nil {
-			d.log.Error("the demo cannot be started", "err", err)
+			if behind.Err() == nil {
+				d.log.Error("the demo cannot be started", "err", err)
+			}
 			note.Detail = detail(map[string]string{"state": demoFailed, "error": err.Error()})
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(behind), 10*time.Second)

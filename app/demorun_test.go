@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -176,20 +177,24 @@ func TestDemoStartsLater(t *testing.T) {
 			t.Error("no faults to try")
 		}
 		r.eventually("the shop's orders reach the warehouse", func() bool {
-			var m api.Map
-			r.must("GET", "/map", nil, &m)
-			for _, p := range m.Paths {
-				if p.To == "sink:warehouse" && p.Table == "public.orders" && p.State == "on_time" {
-					return m.Profile.Name == "demo"
-				}
-			}
-			return false
+			var sink struct{ Item api.Sink }
+			r.must("GET", "/sinks/warehouse", nil, &sink)
+			return slices.ContainsFunc(sink.Item.Partitions, func(p api.SinkPartition) bool {
+				return p.Topic == "shop.public.orders" && p.Next != "" && p.Next != "0"
+			})
 		})
+		var m api.Map
+		if r.must("GET", "/map", nil, &m); m.Profile.Name != "demo" {
+			t.Errorf("the profile is %+v", m.Profile)
+		}
 	}
 	living()
 	var past api.FreshHistory
-	r.must("GET", "/freshness/history?days=1&slices=24&path="+url.QueryEscape("orders → warehouse"), nil, &past)
-	if n := len(past.Slices); n != 24 || past.Slices[0].State != "unknown" || past.Slices[23].State == "unknown" || past.Slices[23].Worst == nil || past.Inside == nil || past.Objective == nil || past.Known > 0.1 {
+	r.eventually("the path has a history", func() bool {
+		status := r.ask("GET", "/freshness/history?days=1&slices=24&path="+url.QueryEscape("orders → warehouse"), nil, &past)
+		return status == http.StatusOK && past.Inside != nil
+	})
+	if n := len(past.Slices); n != 24 || past.Slices[0].State != "unknown" || past.Slices[23].State == "unknown" || past.Slices[23].Worst == nil || past.Objective == nil || past.Known > 0.1 {
 		t.Errorf("%+v", past)
 	}
 	var notes api.List[api.AuditEntry]

@@ -41,15 +41,24 @@ func (s timeSlices) of(at time.Time) int {
 	return -1
 }
 
-// worst puts the greatest of the known readings of each slice into values.
-func (s timeSlices) worst(points []probes.Point, values []*float64) {
+// worst puts the greatest of the known readings of each slice, by what of says of one, into values.
+func (s timeSlices) worst(points []probes.Point, values []*float64, of func(stream.Reading) float64) {
 	for _, p := range points {
-		if v := atLeast(p.Reading); p.Known() && !math.IsNaN(v) {
+		if v := of(p.Reading); p.Known() && !math.IsNaN(v) {
 			if i := s.of(p.AsOf); i >= 0 && (values[i] == nil || v > *values[i]) {
 				values[i] = &v
 			}
 		}
 	}
+}
+
+// highest is the highest that a point of the history stands for: it has the newest reading of its ten seconds, with the
+// lowest and the highest that there were.
+func highest(r stream.Reading) float64 {
+	if math.IsNaN(r.High) {
+		return atLeast(r)
+	}
+	return r.High
 }
 
 // Grid reads a group's partitions from the history.
@@ -95,7 +104,7 @@ func (m measured) Grid(ctx context.Context, q api.GridQuery) (api.Grid, error) {
 	out.Until = api.Time(cut.begin(q.Columns))
 	for i, p := range parts {
 		row := api.GridRow{Topic: p.Topic, Partition: p.Partition, Values: make([]*float64, q.Columns), Why: p.Why}
-		cut.worst(points[i], row.Values)
+		cut.worst(points[i], row.Values, highest)
 		if len(points[i]) == 0 {
 			row.Why = or(p.Why, "no history of this partition in that time")
 		}
@@ -145,7 +154,7 @@ func (m measured) FreshHistory(ctx context.Context, name string, days, n int) (a
 		if err != nil {
 			return out, err
 		}
-		cut.worst(points, worst)
+		cut.worst(points, worst, atLeast)
 		for _, p := range points {
 			if v := atLeast(p.Reading); p.Known() && !math.IsNaN(v) {
 				known++

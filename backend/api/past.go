@@ -32,7 +32,7 @@ type Grid struct {
 type GridRow struct {
 	Topic     string     `json:"topic"`
 	Partition int32      `json:"partition"`
-	Values    []*float64 `json:"values" nullable:"false" doc:"The worst reading of each column; null where there is none"`
+	Values    []*float64 `json:"values" nullable:"false" doc:"The worst of each column, by the upper bound where there is one; null where nothing is known"`
 	Why       string     `json:"why,omitempty" doc:"Why there is no reading at all, or none lately"`
 }
 
@@ -52,7 +52,7 @@ type FreshHistory struct {
 type FreshSlice struct {
 	From  string   `json:"from"`
 	State string   `json:"state" enum:"on_time,late,unknown"`
-	Worst *float64 `json:"worst_s" nullable:"true"`
+	Worst *float64 `json:"worst_s" nullable:"true" doc:"Of its readings, of which one is kept every ten seconds"`
 }
 
 func pastRoutes(api huma.API, p Probes) {

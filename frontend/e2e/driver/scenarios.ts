@@ -464,7 +464,7 @@ function history(metric: string, query: URLSearchParams, late: boolean): Point[]
     const unit = metric === 'freshness_seconds' || metric === 'lag_seconds' ? 's' : metric === 'lag_records' ? 'records' : 'records/s'
     let v = unit === 's' ? 0.8 + noise : unit === 'records' ? 90 + noise * 60 : 172 + noise * 40
     let spread = unit === 's' ? 0.2 : unit === 'records' ? 4 : 0
-    if (late && unit !== 'records/s') {
+    if (late && unit !== 'records/s' && !/captured/.test(query.get('hop') ?? '')) {
       const up = ago < 1250 ? Math.min(101, (1250 - ago) * 0.11) : 0
       const down = ago < 270 ? (270 - ago) * 0.22 : 0
       v += (up - down) * (unit === 's' ? 1 : 140)

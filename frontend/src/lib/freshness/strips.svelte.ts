@@ -1,3 +1,4 @@
+import { untrack } from 'svelte'
 import { SvelteMap } from 'svelte/reactivity'
 import type { History, MapPath, Point } from '../api/types'
 import { over, pathSeries, refresh } from '../history'
@@ -34,7 +35,7 @@ export class Strips {
   /** The paths that are seen now. */
   want(paths: readonly MapPath[]): void {
     this.#wanted = paths
-    this.#go()
+    untrack(() => this.#go())
   }
 
   run(): () => void {

@@ -58,21 +58,21 @@ export function gridColumns(all: readonly Picked[], dated: boolean, zone: string
     {
       id: 'time',
       head: `Time, ${zone}`,
-      width: dated ? '172px' : '88px',
+      width: dated ? '136px' : '88px',
       mono: true,
       title: 'When the source committed the change where that is known, else the time of the record',
     },
     { id: 'p', head: 'P', width: '28px', num: true, mono: true, title: 'Partition' },
-    { id: 'offset', head: 'Offset', width: '80px', num: true, mono: true },
-    { id: 'op', head: 'Op', width: '62px' },
-    { id: 'key', head: 'Key', width: 'minmax(116px, 0.9fr)', mono: true },
+    { id: 'offset', head: 'Offset', width: '76px', num: true, mono: true },
+    { id: 'op', head: 'Op', width: '58px' },
+    { id: 'key', head: 'Key', width: 'minmax(96px, 1fr)', mono: true },
     ...all.map((c) => ({
       id: c.id,
       head: c.head,
       title: special[c.id] ?? c.id,
       num: c.num,
       mono: c.id !== changedColumn,
-      width: Object.hasOwn(special, c.id) ? 'minmax(96px, 2.2fr)' : c.num ? 'minmax(72px, 0.7fr)' : 'minmax(84px, 1fr)',
+      width: Object.hasOwn(special, c.id) ? 'minmax(80px, 1.8fr)' : c.num ? 'minmax(64px, 0.7fr)' : 'minmax(76px, 1.4fr)',
     })),
   ]
 }

@@ -53,7 +53,7 @@ export class FoundList {
   readonly backwards: boolean
   readonly #api: Api
   readonly #goal: number
-  #window: Scan['window'] | null = null
+  #window = $state.raw<Scan['window'] | null>(null)
   #left: Offsets = {}
   #exactKey: string | null = null
   #run: AbortController | null = null

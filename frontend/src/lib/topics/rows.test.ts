@@ -140,6 +140,18 @@ describe('readers on the map', () => {
   })
 })
 
+test('the same rows are judged again only where the map has them', () => {
+  const items = rows(row('a'), row('b'))
+  const first = new Topics(items, new Map(), now)
+  const reader: Reader = { kind: 'sink', name: 's', state: 'late', seconds: 42, low: 42, high: 42, why: '' }
+  const second = new Topics(items, new Map([['a', [reader]]]), now, first)
+  expect(second.all[1]).toBe(first.all[1])
+  expect(second.counts.look).toBe(1)
+  const third = new Topics(items, new Map(), now, second)
+  expect(third.counts.look).toBe(0)
+  expect(new Topics(items, new Map(), now, third).order('look')).toBe(third.order('look'))
+})
+
 describe('the list', () => {
   const late = (s: number) => ({ worst: { group: 'loader', state: 'behind', seconds: s, low: s, high: s } })
   const t = judged([

@@ -185,6 +185,7 @@ const keys: Record<Exclude<Sort, 'look' | 'topic' | 'owner'>, (s: Seen) => numbe
 }
 
 export type Show = 'all' | 'look' | 'unread' | 'unowned' | 'unknown'
+const allShows: readonly Show[] = ['all', 'look', 'unread', 'unowned', 'unknown']
 
 /** All topics as they were judged, and the orders that were asked for. */
 export class Topics {
@@ -192,18 +193,36 @@ export class Topics {
   readonly owners: readonly string[]
   readonly internal: readonly Seen[]
   readonly counts: Record<Show, number>
+  readonly rows: TopicRows
+  readonly onMap: ReadonlyMap<string, Reader[]>
   readonly #orders = new Map<Sort, readonly Seen[]>()
 
-  constructor(rows: TopicRows, onMap: ReadonlyMap<string, Reader[]>, now: number) {
+  /** Of the same rows only what is on the map, now or before, is judged again: the map moves every second. */
+  constructor(rows: TopicRows, onMap: ReadonlyMap<string, Reader[]>, now: number, before: Topics | null = null) {
+    this.rows = rows
+    this.onMap = onMap
+    if (before?.rows === rows && before.onMap.size === 0 && onMap.size === 0) {
+      this.all = before.all
+      this.owners = before.owners
+      this.internal = before.internal
+      this.counts = before.counts
+      this.#orders = before.#orders
+      return
+    }
+    const same = before?.rows === rows ? before : null
     // Where nobody is said to own anything, it says nothing that a topic has no owner.
     const owned = rows.items.some((r) => r.owner)
-    this.all = rows.items.map((r) => judge(r, rows, onMap.get(r.topic) ?? [], owned, now))
-    this.owners = [...new Set(rows.items.flatMap((r) => (r.owner ? [r.owner] : [])))].sort(text)
+    this.all = rows.items.map((r, i) => {
+      const readers = onMap.get(r.topic)
+      const old = readers || same?.onMap.has(r.topic) ? undefined : same?.all[i]
+      return old ?? judge(r, rows, readers ?? [], owned, now)
+    })
+    this.owners = same?.owners ?? [...new Set(rows.items.flatMap((r) => (r.owner ? [r.owner] : [])))].sort(text)
     this.internal = this.all.filter((s) => s.part === 2)
     this.counts = { all: 0, look: 0, unread: 0, unowned: 0, unknown: 0 }
     for (const s of this.all) {
       if (s.part === 2) continue
-      for (const show of Object.keys(this.counts) as Show[]) if (shows(s, show)) this.counts[show]++
+      for (const show of allShows) if (shows(s, show)) this.counts[show]++
     }
   }
 
