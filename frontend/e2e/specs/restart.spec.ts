@@ -60,7 +60,9 @@ describe.skipIf(!Demo.built)('a server that is stopped and started', () => {
     for (const [i, t] of tabs.entries()) {
       await t.getByText(/What is shown is .* old/).waitFor({ state: 'detached', timeout: 90_000 })
       await expect.poll(() => read(t), { timeout: 60_000, message: `${places[i]} goes on` }).not.toBe(held[i])
-      expect(await t.locator('main [role=alert]').allInnerTexts(), places[i]).toEqual([])
+      await expect
+        .poll(() => t.locator('main [role=alert]').allInnerTexts(), { timeout: 20_000, message: `${places[i]} has no failure left` })
+        .toEqual([])
     }
   }, 300_000)
 })

@@ -1,3 +1,11 @@
+/** What is on the page now. */
+const running = new Set<{ error: unknown; reload: () => Promise<void> }>()
+
+/** The server answers again: what failed is asked at once, and not only when its time has come. */
+export function askAgain(): void {
+  for (const d of running) if (d.error) void d.reload()
+}
+
 /** Something fetched for a panel: what is held stays while it is fetched again, and a failure is said beside it. */
 export class Detail<T> {
   data = $state.raw<T | null>(null)
@@ -15,8 +23,10 @@ export class Detail<T> {
 
   /** Fetches now and then every so often while the tab is seen, until the returned function is called. */
   run(): () => void {
+    running.add(this)
     void this.reload()
     return () => {
+      running.delete(this)
       this.#stop?.abort()
       clearTimeout(this.#timer)
     }

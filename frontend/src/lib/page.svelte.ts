@@ -1,7 +1,7 @@
 import { createContext } from 'svelte'
 import { type Api, ApiError } from './api/client'
 import type { Cluster, DemoFault, FeedItem, Item, List, MapData, MapNode, MapPath, Part, Receipt } from './api/types'
-import { forgetKept } from './detail.svelte'
+import { askAgain, forgetKept } from './detail.svelte'
 import { browserEnv } from './feed/browser'
 import { FeedClient, type FeedStatus, starting } from './feed/client'
 import { answer, sorted, steady } from './map/answer'
@@ -75,7 +75,9 @@ export class Page {
       (items) => this.#take(items),
       (s) => {
         const restarted = this.feed.instance && s.instance && s.instance !== this.feed.instance
+        const back = this.feed.state === 'stopped' && s.state === 'live'
         this.feed = s
+        if (back) askAgain()
         if (restarted) void this.#restarted()
       },
     )
