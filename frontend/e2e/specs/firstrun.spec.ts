@@ -108,7 +108,7 @@ describe.skipIf(!Demo.built)('an instance with nothing in it', () => {
     await link.click()
     await page
       .getByRole('complementary')
-      .getByText(q.get('open')?.split(':')[1] ?? '')
+      .getByText(Number(q.get('open')?.split(':')[1]).toLocaleString('en-US'))
       .first()
       .waitFor({ timeout: 30_000 })
   }, 60_000)

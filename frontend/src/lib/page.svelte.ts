@@ -213,8 +213,12 @@ export class Page {
   #take(items: FeedItem[]): void {
     for (const { topic, data } of items) {
       if (topic === 'map') this.map = readMap(data)
-      else if (topic === 'status') this.parts = readItems<Part>(data)
-      else if (topic === 'faults' && this.faults) this.faults = readItems<DemoFault>(data)
+      else if (topic === 'status') {
+        const had = this.parts.some((p) => p.part === 'demo')
+        this.parts = readItems<Part>(data)
+        // A demo that was starting runs now: it has faults.
+        if (had && !this.parts.some((p) => p.part === 'demo')) void this.loadFaults()
+      } else if (topic === 'faults' && this.faults) this.faults = readItems<DemoFault>(data)
     }
     this.now = Date.now()
   }
