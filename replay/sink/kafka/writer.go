@@ -266,6 +266,12 @@ func (w *writer) begin() error {
 func (w *writer) end(how kgo.TransactionEndTry) error {
 	ctx, cancel := context.WithTimeout(context.Background(), endLimit)
 	defer cancel()
+	if how == kgo.TryCommit {
+		// The first record of a topic can be acknowledged before kgo's metadata loop has stored the topic's partitions.
+		// EndTransaction then finds no partition to commit, aborts, and returns nil (franz-go 1.22.3). This call runs in
+		// that loop, after whatever it is at; there is no such topic.
+		w.client.PurgeTopicsFromProducing("freshet/barrier")
+	}
 	err := w.client.EndTransaction(ctx, how)
 	if err != nil {
 		w.drop()
