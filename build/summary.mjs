@@ -1,10 +1,11 @@
-// summary.mjs go|proof|vitest EVENTS COUNTS   reads a test run's JSON, prints what a person needs of it (for Go: each
+// summary.mjs go|proof|vitest EVENTS COUNTS [FAILURES]   reads a test run's JSON, prints what a person needs of it (for Go: each
 // package, the output of what failed, why something was skipped; for a proof also what tests that passed had to say), and
-// writes "passed failed skipped" to COUNTS.
-import { createReadStream, readFileSync, writeFileSync } from 'node:fs'
+// writes "passed failed skipped" to COUNTS and adds the names of what failed to FAILURES.
+import { appendFileSync, createReadStream, readFileSync, writeFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 
-const [kind, events, counts] = process.argv.slice(2)
+const [kind, events, counts, failures] = process.argv.slice(2)
+const failed = [] // a line or a few for each
 
 async function goTests() {
   const tests = new Map() // "package test" -> { result, output, parent of others }
@@ -52,11 +53,13 @@ async function goTests() {
       const said = t.output.split('\n').filter((l) => l.trim() && !/^\s*(===|---)|\blevel=/.test(l))
       if (said.length > 0) console.log([`--- PASS ${t.where} ${t.name}`, ...said].join('\n'))
     }
+    if (result === 'fail') failed.push(key)
     if (result === 'fail') console.log(`--- FAIL ${t.where} ${t.name}${t.result ? '' : ' (did not end)'}\n${t.output}`)
     if (result === 'skip') console.log(`--- SKIP ${t.where} ${t.name}: ${t.output.split('\n').filter((l) => !/^(===|---)/.test(l.trim())).join(' ').trim()}`)
   }
   for (const p of packages) {
     if (p.action === 'fail' && !failedPackages.has(p.name)) {
+      failed.push(p.name)
       sum.fail++ // a panic, a leak, a race outside of a test, or no compiling
       console.log(`--- FAIL ${p.name}\n${packageOutput.get(p.name) ?? ''}`)
     }
@@ -69,7 +72,14 @@ function vitest() {
   const r = JSON.parse(readFileSync(events, 'utf8'))
   // A file that could not be run has failed without a test of its own.
   const broken = r.testResults.filter((f) => f.status === 'failed' && f.assertionResults.length === 0).length
+  for (const f of r.testResults) {
+    for (const t of f.assertionResults.filter((t) => t.status === 'failed')) {
+      failed.push(`${t.fullName}\n${(t.failureMessages[0] ?? '').split('\n').slice(0, 8).map((l) => `    ${l}`).join('\n')}`)
+    }
+    if (f.status === 'failed' && f.assertionResults.length === 0) failed.push(`${f.name}: ${f.message}`)
+  }
   return [r.numPassedTests, r.numFailedTests + broken, r.numPendingTests + r.numTodoTests]
 }
 
 writeFileSync(counts, `${(kind === 'vitest' ? vitest() : await goTests()).join(' ')}\n`)
+if (failures) appendFileSync(failures, failed.map((f) => `${f}\n`).join(''))

@@ -7,6 +7,8 @@ only=${1-all}
 began=$SECONDS
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+failures=$work/failures # what failed, by name
+: >"$failures"
 results=$work/results # name, passed, failed, skipped, seconds: a line for each part
 
 export CGO_ENABLED=1
@@ -23,7 +25,7 @@ part() {
 	case $status in
 	0) p=1 ;;
 	3) s=1 ;;
-	*) f=1; echo "--- $name FAILED (status $status)" ;;
+	*) f=1; echo "--- $name FAILED (status $status)" | tee -a "$failures" ;;
 	esac
 	echo "$name|$p|$f|$s|$((SECONDS - start))" >>"$results"
 }
@@ -102,7 +104,7 @@ vitest_part() {
 	printf '\n=== %s\n' "$name"
 	(cd frontend && npx --no-install vitest run --reporter=default --reporter=json --outputFile.json="$work/vitest.json" "$@")
 	status=$?
-	node build/summary.mjs vitest "$work/vitest.json" "$work/counts" || : >"$work/counts"
+	node build/summary.mjs vitest "$work/vitest.json" "$work/counts" "$failures" || : >"$work/counts"
 	rm -f "$work/vitest.json"
 	counted "$name" "$work/counts" $status $start
 }
@@ -113,7 +115,7 @@ go_tests() {
 	go test -race -p 2 -timeout 15m -json ./... >"$work/go.json" 2>"$work/go.err"
 	status=$?
 	cat "$work/go.err"
-	node build/summary.mjs go "$work/go.json" "$work/counts" || : >"$work/counts"
+	node build/summary.mjs go "$work/go.json" "$work/counts" "$failures" || : >"$work/counts"
 	counted 'go test -race' "$work/counts" $status $start
 }
 
@@ -137,6 +139,10 @@ if [[ $only == all ]]; then
 	fi
 fi
 
+if [[ -s $failures ]]; then
+	printf '\n=== what failed\n'
+	cat "$failures"
+fi
 printf '\n=== what ran, in %d min %02d s\n' $(((SECONDS - began) / 60)) $(((SECONDS - began) % 60))
 passed=0 failed=0 skipped=0
 while IFS='|' read -r name p f s seconds; do
