@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -56,6 +56,14 @@ export class Demo {
   /** Runs a verb on it. */
   async freshet(...args: string[]): Promise<string> {
     return (await promisify(execFile)(program, [...args, '--data', this.#dir])).stdout
+  }
+
+  /** What psql says to a statement in the shop's database, as its owner. */
+  async sql(statement: string): Promise<string> {
+    const [, , , port = ''] = readFileSync(join(this.#dir, 'postgres/postmaster.pid'), 'utf8').split('\n')
+    const args = ['-X', '-At', '-h', '127.0.0.1', '-p', port, '-U', 'shop', '-d', 'shop', '-c', statement]
+    const env = { ...process.env, PGPASSFILE: join(this.#dir, 'demo/pgpass') }
+    return (await promisify(execFile)('psql', args, { env })).stdout.trim()
   }
 
   /** Replays the newest orders into the warehouse; the plan's name and the job's id. */

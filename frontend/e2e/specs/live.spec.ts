@@ -80,8 +80,8 @@ describe.skipIf(!Demo.built)('the live demo', () => {
 
   test('a broken sink appears as late, with its reason, and heals', async () => {
     const fault = page.locator('li').filter({ hasText: 'sink outage' })
-    await fault.getByRole('button', { name: 'Break it for 60 s…' }).click()
-    await fault.getByRole('button', { name: 'Break it for 60 s', exact: true }).click()
+    await fault.getByRole('button', { name: 'Break it for 3 min…' }).click()
+    await fault.getByRole('button', { name: 'Break it for 3 min', exact: true }).click()
     await fault.getByText('broken now').waitFor()
     const state = async () => (await get('/map')).nodes.find((n: { id: string }) => n.id === 'sink:warehouse').state as string
     await expect.poll(state, { timeout: 60_000, interval: 1000 }).toMatch(/late|dead|at_risk/)

@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { violations } from '../driver/axe.ts'
 import { closeBrowser, context, type Look, troubles } from '../driver/browser.ts'
 import { Demo } from '../driver/demo.ts'
+import { Keyboard } from '../driver/keyboard.ts'
 import { cut } from '../driver/look.ts'
 import type { Scenario } from '../driver/scenarios.ts'
 import { Mock } from '../driver/server.ts'
@@ -99,65 +100,47 @@ describe.skipIf(!Demo.built)('resend what was missed, and prove that it was', ()
   }, 300_000)
 
   test('by keyboard alone', async () => {
-    const press = async (...keys: string[]) => {
-      for (const k of keys) await page.keyboard.press(k)
-    }
-    /** Tab until the focus is on what has that name, as a person does. */
-    const tabTo = async (name: RegExp) => {
-      for (let i = 0; i < 80; i++) {
-        await page.keyboard.press('Tab')
-        const at = await page.evaluate(() => {
-          const el = document.activeElement
-          const labelled =
-            el instanceof HTMLInputElement || el instanceof HTMLTextAreaElement
-              ? [...(el.labels ?? [])].map((l) => l.textContent).join(' ')
-              : ''
-          return `${el?.getAttribute('aria-label') ?? ''} ${labelled} ${el?.textContent ?? ''}`.trim()
-        })
-        if (name.test(at)) return
-      }
-      throw new Error(`Tab does not come to ${name}`)
-    }
-    await press('g', 'r')
+    const keys = new Keyboard(page)
+    await keys.press('g', 'r')
     await page.getByRole('grid', { name: 'Plans and jobs' }).waitFor()
-    await press('n')
+    await keys.press('n')
     await page.getByRole('combobox', { name: 'Topic' }).waitFor()
-    await tabTo(/^Topic/)
-    await page.keyboard.type('public.payments')
+    await keys.tabTo(/^Topic/)
+    await keys.type('public.payments')
     await page.getByRole('option', { name: /^shop\.public\.payments/ }).waitFor()
-    await press('Enter')
-    await tabTo(/^By time/)
-    await press('ArrowRight')
+    await keys.press('Enter')
+    await keys.tabTo(/^By time/)
+    await keys.press('ArrowRight')
     await page.getByRole('checkbox').first().waitFor()
-    await tabTo(/^0/)
-    await press('Space')
-    await tabTo(/^Partition 0, to/)
-    await press('Control+a')
-    await page.keyboard.type('200')
-    await press('Enter')
+    await keys.tabTo(/^0/)
+    await keys.press('Space')
+    await keys.tabTo(/^Partition 0, to/)
+    await keys.press('Control+a')
+    await keys.type('200')
+    await keys.press('Enter')
     await page.getByRole('textbox', { name: 'Filter' }).waitFor()
-    await tabTo(/^Key/)
-    await press('Enter')
+    await keys.tabTo(/^Key/)
+    await keys.press('Enter')
     await page.getByRole('radio', { name: /warehouse/ }).waitFor()
-    await tabTo(/warehouse/)
-    await press('Space', 'Enter')
+    await keys.tabTo(/warehouse/)
+    await keys.press('Space', 'Enter')
     await page.getByText('Some of them').waitFor()
-    await tabTo(/^Approve .*…$/)
-    await press('Enter')
-    await tabTo(/^Approve [0-9a-f]{8}$/)
-    await press('Enter')
+    await keys.tabTo(/^Approve .*…$/)
+    await keys.press('Enter')
+    await keys.tabTo(/^Approve [0-9a-f]{8}$/)
+    await keys.press('Enter')
     await page.getByRole('button', { name: /^Run .*…$/ }).waitFor()
-    await tabTo(/^Run .*…$/)
-    await press('Enter')
-    await tabTo(/^Run [0-9a-f]{8}$/)
-    await press('Enter')
+    await keys.tabTo(/^Run .*…$/)
+    await keys.press('Enter')
+    await keys.tabTo(/^Run [0-9a-f]{8}$/)
+    await keys.press('Enter')
     await page.getByText(/^Done: 200 records written/).waitFor()
-    await tabTo(/^Entry \d+ and its proof/)
-    await press('Enter')
+    await keys.tabTo(/^Entry \d+ and its proof/)
+    await keys.press('Enter')
     await page.getByText('proved', { exact: true }).waitFor()
-    await press('Escape')
+    await keys.press('Escape')
     await page.locator('aside').waitFor({ state: 'detached' })
-    await press('j', 'Enter')
+    await keys.press('j', 'Enter')
     await page.getByText('proved', { exact: true }).waitFor()
   }, 300_000)
 

@@ -15,7 +15,7 @@ export interface Where {
 
 export const whereId = (w: Where): string => (w.table ? `table:${w.table}` : w.topic ? `topic:${w.cluster ?? 'embedded'}/${w.topic}` : '')
 
-export const whereName = (w: Where): string => w.table ?? w.topic ?? ''
+export const whereName = (w: Where): string => w.table || w.topic || ''
 
 /** All that a row can be looked for in: tables once, though several sources may capture one; then topics of no table. */
 export function places(sources: readonly Source[], map: MapData | null): { tables: Where[]; topics: Where[] } {

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import type { Reading } from '../api/types'
 import { Num, Obj } from '../json/json'
 import { traceWords } from './answer'
-import { copyTrace, keyColumns, keyWord, sinkHere } from './ask'
+import { copyTrace, keyColumns, keyWord, sinkHere, whereName } from './ask'
 import { axisOf, heldAt, lanesOf, moments } from './bands'
 import { cellText, changedFields, decimal, fieldRows, heldThen } from './fields'
 import { arrivalOf, hopRows, scaleTo, verdictOf } from './hops'
@@ -71,6 +71,12 @@ const held = (more: object) =>
     ...more,
   })
 const words = (t: Trace) => traceWords('orders 17', t, hopRows(t.versions.at(-1) as Version, [], t0 + 100_000))
+
+test('a place is named by its table, else by its topic; what an address leaves out is an empty text', () => {
+  expect(whereName({ table: 'public.orders', topic: '', cluster: '' })).toBe('public.orders')
+  expect(whereName({ table: '', topic: 'shop.public.orders', cluster: '' })).toBe('shop.public.orders')
+  expect(whereName({ table: '', topic: '', cluster: '' })).toBe('')
+})
 
 describe('an answer', () => {
   test('keeps every digit of its rows', () => {
