@@ -83,35 +83,13 @@ describe.skipIf(!Demo.built)('an instance with nothing in it', () => {
     expect(await violations(page)).toEqual([])
   }, 60_000)
 
-  test('demo: one button, progress in words, and then the Map says which hop is late', async () => {
+  test('demo: one button, progress in words, and then the Map', async () => {
     await page.getByRole('link', { name: /^Demo/ }).click()
     await page.getByRole('button', { name: 'Start the demo' }).click()
     await page.getByRole('heading', { name: 'Starting', exact: true }).waitFor()
     await page.locator('[data-node="sink:warehouse"]').waitFor({ timeout: 180_000 })
     await page.getByText('Break something').waitFor()
-    await served.freshet('demo', 'fault', 'start', 'stopped-consumer', '--for', '240s')
-    await page
-      .locator('h1')
-      .getByText(/fulfilment.*behind|fulfilment.*late/)
-      .waitFor({ timeout: 120_000 })
-  }, 360_000)
-
-  test('and the sheet of what is late leads to the record that is stuck', async () => {
-    await page.locator('[data-node="group:fulfilment"]').click()
-    const link = page.getByRole('link', { name: /Read unread messages/ })
-    await link.waitFor({ timeout: 30_000 })
-    const href = (await link.getAttribute('href')) ?? ''
-    expect(href).toMatch(/^#\/topics\/shop\.public\.\w+\/messages\?/)
-    const q = new URLSearchParams(href.split('?')[1])
-    expect(q.get('open')).toMatch(/^\d+:\d+$/)
-    expect(q.get('from')).toBe(q.get('open'))
-    await link.click()
-    await page
-      .getByRole('complementary')
-      .getByText(Number(q.get('open')?.split(':')[1]).toLocaleString('en-US'))
-      .first()
-      .waitFor({ timeout: 30_000 })
-  }, 60_000)
+  }, 240_000)
 
   test('nothing went wrong on the way', () => {
     expect(wrong).toEqual([])

@@ -220,13 +220,6 @@ describe.skipIf(!Demo.built)('groups and freshness of the demo', () => {
   })
 
   const get = (path: string) => page.evaluate(async (p) => (await fetch(`/api${p}`)).json(), path)
-  /** The link that replays the selected range, as its times. */
-  async function carried(): Promise<{ source: string; seconds: number }> {
-    const href = (await page.getByRole('menuitem', { name: 'Replay this range…' }).getAttribute('href')) ?? ''
-    const q = new URLSearchParams(href.slice(href.indexOf('?')))
-    return { source: q.get('source') ?? '', seconds: (Date.parse(q.get('until') ?? '') - Date.parse(q.get('since') ?? '')) / 1000 }
-  }
-
   test('the group that a slow consumer holds back is named, and its lag is drawn', async () => {
     const late = async () => (await get('/groups/analytics')).item.lag.seconds.value as number
     await expect.poll(late, { timeout: 120_000, interval: 1000 }).toBeGreaterThan(20)
@@ -237,78 +230,6 @@ describe.skipIf(!Demo.built)('groups and freshness of the demo', () => {
     await page.getByRole('grid', { name: 'Seconds behind by partition and time' }).waitFor()
     expect(await first(page)).toMatch(/^analytics (is|keeps up: ).* behind/)
   }, 240_000)
-
-  test('two minutes brushed on the lag chart by mouse are carried to a replay', async () => {
-    await page.keyboard.press('[')
-    await page.keyboard.press('[')
-    await page.getByRole('button', { name: /^Last 5 min/ }).waitFor()
-    await page.getByRole('img', { name: /^Seconds of analytics, last 5 min/ }).waitFor()
-    const box = await page.locator('.plot').first().boundingBox()
-    const geometry = await page.evaluate(() => {
-      const now = document.querySelector('.heat .now') as HTMLElement
-      return { left: 104, now: Number.parseFloat(now.style.left) }
-    })
-    if (!box) throw new Error('no chart')
-    const per = (geometry.now - geometry.left) / 300
-    await page.keyboard.down('Shift')
-    await page.mouse.move(box.x + geometry.now - per * 130, box.y + 60)
-    await page.mouse.down()
-    await page.mouse.move(box.x + geometry.now - per * 10, box.y + 60, { steps: 6 })
-    await page.mouse.up()
-    await page.keyboard.up('Shift')
-    const c = await carried()
-    expect(c.source).toBe('embedded/shop.public.order_lines')
-    expect(c.seconds).toBeGreaterThan(100)
-    expect(c.seconds).toBeLessThan(140)
-    await page.keyboard.press('Escape')
-    await page.getByRole('menu').waitFor({ state: 'detached' })
-  }, 120_000)
-
-  test('and by keyboard alone', async () => {
-    // The crosshair goes by readings: there must be two minutes of them.
-    const read = async () => {
-      const { points } = await get('/history?metric=lag_seconds&cluster=embedded&group=analytics')
-      return (Date.parse(points.at(-1).at) - Date.parse(points[0].at)) / 1000
-    }
-    await expect.poll(read, { timeout: 150_000, interval: 2000 }).toBeGreaterThan(135)
-    await page.keyboard.press('g')
-    await page.keyboard.press('g')
-    await page.getByRole('grid', { name: 'Consumer groups' }).waitFor()
-    await page.keyboard.press('/')
-    await page.keyboard.type('analytics')
-    await page.getByText('1 group', { exact: true }).waitFor()
-    await page.keyboard.press('Tab')
-    await page.keyboard.press('j')
-    await page.keyboard.press('Enter')
-    await page.getByRole('complementary', { name: 'About analytics' }).waitFor()
-    await page.keyboard.press('Enter')
-    const chart = page.getByRole('img', { name: /^Seconds of analytics, / })
-    await chart.waitFor()
-    for (let i = 0; i < 60; i++) {
-      await page.keyboard.press('Tab')
-      if (await chart.evaluate((el) => el === document.activeElement)) break
-    }
-    await page.keyboard.press('End')
-    const said = page.locator('output').first()
-    const selected = async () =>
-      /selected (\d\d):(\d\d):(\d\d) to (\d\d):(\d\d):(\d\d)/
-        .exec(await said.innerText())
-        ?.slice(1)
-        .map(Number) ?? []
-    for (let i = 0; i < 200; i++) {
-      await page.keyboard.press('Shift+ArrowLeft')
-      const [h = 0, m = 0, s = 0, h2 = 0, m2 = 0, s2 = 0] = await selected()
-      if ((h2 - h) * 3600 + (m2 - m) * 60 + s2 - s >= 120) break
-    }
-    await page.keyboard.press('Enter')
-    const c = await carried()
-    expect(c.source).toBe('embedded/shop.public.order_lines')
-    expect(c.seconds).toBeGreaterThanOrEqual(119)
-    expect(c.seconds).toBeLessThan(140)
-    await page.keyboard.press('Enter')
-    await expect.poll(() => page.url()).toMatch(/#\/replay\/new\?.*since=.*until=/)
-    await page.goBack()
-  }, 300_000)
 
   test('Freshness names the path, its hop and its share of time inside', async () => {
     await page.keyboard.press('g')
