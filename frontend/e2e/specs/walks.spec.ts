@@ -76,7 +76,7 @@ class Stranger {
 
   /** The wizard holds the range that was brushed. */
   async brushed(): Promise<void> {
-    await this.answer(/./)
+    await this.page.waitForURL(/#\/replay\/new\?.*since=.*until=/)
     const q = new URLSearchParams(this.page.url().split('?')[1])
     const seconds = (Date.parse(q.get('until') ?? '') - Date.parse(q.get('since') ?? '')) / 1000
     expect(seconds).toBeGreaterThan(100)
