@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -156,6 +156,56 @@ export class DesktopWindow {
   /** Runs the body of a function in the page; a promise that it returns is waited for. */
   js<T>(body: string, ...args: unknown[]): Promise<T> {
     return this.#ask('POST', `${this.#session}/execute/sync`, { script: body, args })
+  }
+
+  /** The first element that the XPath names, once there is one that is shown. */
+  async #find(xpath: string): Promise<string> {
+    return until(xpath, async () => {
+      const found = await this.#ask<Record<string, string>[]>('POST', `${this.#session}/elements`, { using: 'xpath', value: xpath })
+      for (const f of found) {
+        const [id = ''] = Object.values(f)
+        if (await this.#ask<boolean>('GET', `${this.#session}/element/${id}/displayed`).catch(() => false)) return id
+      }
+      return null
+    })
+  }
+
+  async click(xpath: string): Promise<void> {
+    // What moves while a screen is drawn is clicked once it stands.
+    let why: unknown
+    await until(`a click on ${xpath}`, async () => {
+      try {
+        await this.#ask('POST', `${this.#session}/element/${await this.#find(xpath)}/click`, {})
+        return true
+      } catch (err) {
+        why = err
+        return false
+      }
+    }).catch((err) => {
+      throw new Error(`${err.message}: ${why}`)
+    })
+  }
+
+  async type(xpath: string, text: string): Promise<void> {
+    await this.#ask('POST', `${this.#session}/element/${await this.#find(xpath)}/value`, { text })
+  }
+
+  async see(xpath: string): Promise<string> {
+    return this.#ask('GET', `${this.#session}/element/${await this.#find(xpath)}/text`)
+  }
+
+  /** The memory of the window and of the web view's processes, in MB, what they share counted once. */
+  pss(): number {
+    const parents = new Map<number, number>()
+    for (const name of readdirSync('/proc')) {
+      try {
+        parents.set(Number(name), Number(/^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${name}/status`, 'utf8'))?.[1]))
+      } catch {} // no process, or one that has just ended
+    }
+    const ours = (pid: number): boolean => pid === this.#window?.pid || (parents.get(pid) ? ours(parents.get(pid) ?? 0) : false)
+    return [...parents.keys()]
+      .filter((pid) => pid && ours(pid))
+      .reduce((sum, pid) => sum + Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1]) / 1024, 0)
   }
 
   /** What an API path answers to the page. */

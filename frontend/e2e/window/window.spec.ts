@@ -7,6 +7,9 @@ import { Demo } from '../driver/demo.ts'
 import { DesktopWindow, lacking, program, Screen, until } from './driver.ts'
 
 const run = promisify(execFile)
+const proof = process.env.FRESHET_PROOF !== undefined
+/** How long the window is left alone before its memory is looked at: a proof says how long. */
+const minutes = Number(process.env.PROOF_MINUTES ?? 0)
 if (lacking.length > 0) console.error(`THE WINDOW IS NOT TESTED: this machine lacks ${lacking.join(', ')}`)
 
 // Opens the real window, in the real web view, on the directory of a demo that runs.
@@ -14,11 +17,13 @@ describe.skipIf(lacking.length > 0 || !Demo.built)('the window of a running demo
   const demo = new Demo()
   const screen = new Screen()
   const window = new DesktopWindow(screen)
+  let began = 0
   const place = () => JSON.parse(readFileSync(join(demo.dir, 'window.json'), 'utf8'))
 
   beforeAll(async () => {
     await Promise.all([demo.start(), screen.start()])
     writeFileSync(join(demo.dir, 'window.json'), JSON.stringify({ v: 1, x: 60, y: 40, width: 1200, height: 800, maximised: false }))
+    began = Date.now()
     await window.open('--data', demo.dir, 'freshet://open#/?edges=rate')
   })
   afterAll(async () => {
@@ -29,6 +34,14 @@ describe.skipIf(lacking.length > 0 || !Demo.built)('the window of a running demo
 
   test('it opens at the link, where it stood, and shows the live Map of the instance that runs', async () => {
     await until('the sink on the map', () => window.js<boolean>(`return !!document.querySelector('[data-node="sink:warehouse"]')`))
+    const seconds = (Date.now() - began) / 1000
+    const drawn = await window.js<number>(
+      `return performance.timeOrigin + performance.getEntriesByName('first-contentful-paint')[0].startTime`,
+    )
+    console.log(
+      `the window: first words after ${((drawn - began) / 1000).toFixed(2)} s, the Map seen by the driver after ${seconds.toFixed(2)} s, ${window.pss().toFixed(0)} MB`,
+    )
+    if (proof) expect(seconds).toBeLessThan(2)
     expect(await window.js('return location.hash')).toBe('#/?edges=rate')
     const own = JSON.parse(await demo.freshet('clusters', 'list', '-o', 'json'))
     expect((await window.api<typeof own>('/api/clusters')).items[0].brokers).toEqual(own.items[0].brokers)
@@ -94,6 +107,38 @@ describe.skipIf(lacking.length > 0 || !Demo.built)('the window of a running demo
     expect(await cancelling).toEqual({ v: 1, kind: 'window.saved', cancelled: true })
     expect(readdirSync(folder)).toEqual(['history of the shop.jsonl'])
   })
+
+  test('a replay, from the topic to the report', async () => {
+    const button = (name: string) => `//button[starts-with(normalize-space(), "${name}")]`
+    await window.click('//nav//a[contains(., "Replay")]')
+    await window.click('//a[contains(., "Plan a replay…")]')
+    await window.type('//input[@role="combobox"]', 'public.orders')
+    await window.click('//*[@role="option"][contains(., "shop.public.orders")]')
+    await window.click(button('Shape'))
+    await window.click(button('Sink'))
+    await window.click('//label[contains(., "warehouse")]//input[@type="radio"] | //*[@role="radio"][contains(., "warehouse")]')
+    await window.click(button('Freeze the plan and dry-run it'))
+    for (const step of ['Approve', 'Run']) {
+      await window.click(`//button[starts-with(normalize-space(), "${step} ") and contains(., "…")]`)
+      await window.click(`//form//button[starts-with(normalize-space(), "${step} ")]`)
+    }
+    expect(await window.see('//main//h1[starts-with(normalize-space(), "Done")]')).toMatch(/^Done: [\d,]+ records? written to warehouse/)
+    await window.js(`location.hash = '#/'`)
+  }, 120_000)
+
+  test.skipIf(minutes === 0)(
+    'it stays small',
+    async () => {
+      const sizes = [window.pss()]
+      for (let i = 0; i < minutes; i++) {
+        await new Promise((resolve) => setTimeout(resolve, 60_000))
+        sizes.push(window.pss())
+      }
+      console.log(`the window, minute by minute: ${sizes.map((s) => s.toFixed(0)).join(', ')} MB`)
+      expect(sizes.at(-1)).toBeLessThan(300)
+    },
+    minutes * 60_000 + 60_000,
+  )
 
   test('what only the window has, a browser’s page does not', async () => {
     expect(await window.api('/api/window')).toMatchObject({ v: 1, kind: 'window', platform: 'linux' })

@@ -15,9 +15,17 @@ export function measure(font: string, average: number): Measure {
   }
 }
 
-/** The text, with as much of its middle left out as it takes to fit into so many pixels. */
+/**
+ * The text, with as much of its middle left out as it takes to fit into so many pixels. Of a name in parts that dots
+ * divide, the first parts are left out before that: they are what its neighbours have as well.
+ */
 export function shorten(text: string, px: number, width: Measure): string {
   if (width(text) <= px) return text
+  const parts = text.split('.')
+  for (let i = 1; i < parts.length; i++) {
+    const rest = `…${parts.slice(i).join('.')}`
+    if (rest.length > 1 && width(rest) <= px) return rest
+  }
   let least = 3
   let most = text.length
   while (least < most) {
