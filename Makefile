@@ -80,9 +80,9 @@ screenshots: ## every screen, light and dark, wide and narrow, in test-artifacts
 	@$(MAKE) --no-print-directory build
 	cd frontend && npm run --silent screenshots
 
-proof: ## what takes longer than CI may; its log goes to docs/proofs
+proof: ## what takes longer than CI may, of all or of ARGS=page or ARGS=PACKAGES; its log goes to docs/proofs
 	@build/setup.sh test
-	@build/proof.sh
+	@build/proof.sh $(ARGS)
 
 clean: ## removes what was built
 	rm -rf bin dist frontend/node_modules test-artifacts

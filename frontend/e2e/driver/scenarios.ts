@@ -15,8 +15,8 @@ import type {
   Topic,
   TopicRow,
 } from '../../src/lib/api/types.ts'
-
 import { group, many, unread } from './groups.ts'
+import { hostile as manyHostile } from './hostile.ts'
 import { exact, unknown, within } from './readings.ts'
 
 export { exact, unknown, within }
@@ -614,18 +614,24 @@ function huge(): World {
 }
 
 /** Names and texts that try to be more than text. */
-function hostile(): World {
+const harmful = [
+  '<img src=x onerror=alert(1)>',
+  'a\u202egnp.exe',
+  '\u001b[31mred\u0000',
+  `${'very.long.'.repeat(30)}end`,
+  '{{constructor.constructor("alert(1)")()}}',
+  '"><script>alert(1)</script>',
+  'zero\u200bwidth',
+  '__proto__',
+]
+
+/** Also under __proto__, which an assignment would not add. */
+function put<T>(map: Record<string, T>, name: string, value: T): void {
+  Object.defineProperty(map, name, { value, enumerable: true, configurable: true, writable: true })
+}
+
+function hostile(evil: readonly string[] = harmful): World {
   const w = world({ fraud: true })
-  const evil = [
-    '<img src=x onerror=alert(1)>',
-    'a\u202egnp.exe',
-    '\u001b[31mred\u0000',
-    `${'very.long.'.repeat(30)}end`,
-    '{{constructor.constructor("alert(1)")()}}',
-    '"><script>alert(1)</script>',
-    'zero\u200bwidth',
-    '__proto__',
-  ]
   evil.forEach((name, i) => {
     const id = `group:${name}`
     w.map.nodes.push({
@@ -670,9 +676,9 @@ function hostile(): World {
       readers: 1,
       worst: { group: name, state: name, seconds: null, low: null, high: null, why: name },
     })
-    w.sinks[name] = { ...(w.sinks.webhooks as Sink), name, state: name, why: name, topics: [name] }
-    w.sources[name] = { ...(w.sources.shop as Source), name, why: name, state: 'stopped' }
-    w.groups[name] = {
+    put(w.sinks, name, { ...(w.sinks.webhooks as Sink), name, state: name, why: name, topics: [name] })
+    put(w.sources, name, { ...(w.sources.shop as Source), name, why: name, state: 'stopped' })
+    put(w.groups, name, {
       ...(w.groups.analytics as Group),
       group: name,
       verdict: name,
@@ -687,7 +693,7 @@ function hostile(): World {
           lag: { records: unknown('records', name), seconds: unknown('s', name) },
         },
       ],
-    }
+    })
     w.faults?.push({ name, does: name, expect: name, active: i % 2 === 0 })
   })
   w.map.profile.name = evil[0] ?? ''
@@ -733,7 +739,8 @@ export const scenarios = {
   },
   huge,
   empty,
-  hostile,
+  hostile: () => hostile(),
+  'hostile many': () => hostile(manyHostile),
 }
 
 export type Scenario = keyof typeof scenarios
