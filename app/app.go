@@ -309,7 +309,7 @@ func (a *App) open(ctx context.Context) error {
 	services := api.Services{
 		Instance: instance{a}, Feed: feeds{a}, Clusters: clusters{a}, Sources: sources{a}, Sinks: sinks{a}, Log: logs{a}, Records: records{a},
 		Probes: measured{a}, Replay: replays{a}, Audit: audit{a}, Demo: demos{a},
-		Views: views{store.DocsOf[api.View](a.store, "view")}, Trials: trials{a},
+		Views: views{store.DocsOf[api.View](a.store, "view")}, Trials: trials{a}, Imports: imported{a},
 	}
 	a.handler = api.Handler(services, a.sessions, pageHandler(frontend.FS()), a.log)
 	ln, err := a.listen()

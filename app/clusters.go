@@ -184,6 +184,9 @@ func (c clusters) Add(ctx context.Context, spec api.ClusterSpec) (api.Receipt, e
 	if spec.Name == embeddedCluster {
 		return api.Receipt{}, fault.New(fault.Exists, "add cluster", "choose another name", "%s is the local broker", embeddedCluster)
 	}
+	if err := takePassword(&spec); err != nil {
+		return api.Receipt{}, err
+	}
 	password, err := c.hide(ctx, "cluster/"+spec.Name, spec.Password)
 	if err != nil {
 		return api.Receipt{}, err

@@ -62,11 +62,12 @@ var layers = map[string]layer{
 
 	"backend/api": door,
 
-	"app":        root,
-	"app/config": root,
-	"app/demo":   root,
-	"app/cli":    cliLayer,
-	"":           mainLayer,
+	"app":                root,
+	"app/config":         root,
+	"app/config/imports": root,
+	"app/demo":           root,
+	"app/cli":            cliLayer,
+	"":                   mainLayer,
 
 	"backend/cdc/cdctest": tests,
 	"backend/testkit":     tests,

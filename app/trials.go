@@ -14,6 +14,9 @@ import (
 type trials struct{ *App }
 
 func (t trials) Cluster(ctx context.Context, spec api.ClusterSpec) ([]api.Stage, error) {
+	if err := takePassword(&spec); err != nil {
+		return nil, err
+	}
 	k, err := t.openCluster(ctx, spec)
 	if err != nil {
 		return nil, err

@@ -92,6 +92,7 @@ func routes(api huma.API, s Services, sessions *auth.Sessions) {
 	aboutRoutes(api, s.Instance)
 	viewRoutes(api, s.Views)
 	trialRoutes(api, s.Trials)
+	importRoutes(api, s.Imports)
 	clusterRoutes(api, s.Clusters)
 	sourceRoutes(api, s.Sources)
 	sinkRoutes(api, s.Sinks)
@@ -438,6 +439,6 @@ func undone() Services {
 	return Services{
 		Instance: struct{ Instance }{}, Feed: struct{ Feed }{}, Clusters: struct{ Clusters }{}, Sources: struct{ Sources }{}, Sinks: struct{ Sinks }{},
 		Log: struct{ Log }{}, Records: struct{ RecordReader }{}, Probes: struct{ Probes }{}, Replay: struct{ Replay }{}, Audit: struct{ Audit }{}, Demo: struct{ Demo }{}, Views: struct{ Views }{},
-		Trials: struct{ Trials }{},
+		Trials: struct{ Trials }{}, Imports: struct{ Imports }{},
 	}
 }

@@ -22,6 +22,7 @@ type Services struct {
 	Demo     Demo
 	Views    Views
 	Trials   Trials
+	Imports  Imports
 }
 
 // Feed is what changed, held until there is something.

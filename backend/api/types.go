@@ -124,6 +124,8 @@ type ClusterSpec struct {
 	SASL     string   `json:"sasl,omitempty" doc:"plain, scram-sha-256, scram-sha-512"`
 	User     string   `json:"user,omitempty"`
 	Password string   `json:"password,omitempty" doc:"A reference @env:, @file: or @keyring:, or the secret itself, which is moved to the secret store"`
+	// PasswordFrom keeps a password that is in another tool's file away from the page.
+	PasswordFrom string `json:"password_from,omitempty" maxLength:"5000" doc:"import:FILE#NAME, as GET /connections gives it: the password of that connection, for its own brokers and user"`
 }
 
 // UnlockSpec says what may be written, and for how long.

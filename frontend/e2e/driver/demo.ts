@@ -11,12 +11,14 @@ export const program = fileURLToPath(new URL('../../../bin/freshet', import.meta
 /** A demo world of its own, or an instance with nothing in it yet, in a folder that goes with it. */
 export class Demo {
   readonly #verb: readonly string[]
+  readonly #env: NodeJS.ProcessEnv
   #dir = ''
   #process: ChildProcess | null = null
   /** The one-time login link. */
   link = ''
 
-  constructor(kind: 'demo' | 'empty' = 'demo') {
+  constructor(kind: 'demo' | 'empty' = 'demo', env: NodeJS.ProcessEnv = {}) {
+    this.#env = env
     this.#verb = kind === 'demo' ? ['demo', '--no-open'] : ['serve']
   }
 
@@ -29,7 +31,10 @@ export class Demo {
 
   /** Starts it where it was, on the port that it had. */
   async up(): Promise<this> {
-    const child = spawn(program, [...this.#verb, '--data', this.#dir], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(program, [...this.#verb, '--data', this.#dir], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...this.#env },
+    })
     this.#process = child
     let said = ''
     await new Promise<void>((resolve, reject) => {

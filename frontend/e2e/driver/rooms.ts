@@ -44,6 +44,7 @@ export const rooms: readonly Room[] = [
   { name: 'settings-add', hash: '#/settings/clusters?add=yes' },
   { name: 'welcome', hash: '#/welcome' },
   { name: 'welcome-connect', hash: '#/welcome?door=connect' },
+  { name: 'welcome-import', hash: '#/welcome?door=import' },
 ]
 
 type Get = <T>(path: string) => Promise<T>

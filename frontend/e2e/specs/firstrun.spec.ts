@@ -1,3 +1,6 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import type { BrowserContext, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { violations } from '../driver/axe.ts'
@@ -54,6 +57,76 @@ describe('the first steps, in states that cannot be had live', () => {
   })
 })
 
+describe.skipIf(!Demo.built)('connections that other tools have', () => {
+  const home = mkdtempSync(join(tmpdir(), 'freshet-home-'))
+  const conf = join(home, '.config/kcat.conf')
+  const served = new Demo('empty', { HOME: home, XDG_CONFIG_HOME: '', KCAT_CONFIG: '', KAFKACAT_CONFIG: '', KAFKA_CTL_CONFIG: '' })
+  const password = 'planted-e2e-5512'
+  let ctx: BrowserContext
+  afterEach(() => ctx?.close())
+  beforeAll(async () => void (await served.start()), 60_000)
+  afterAll(async () => {
+    await served.stop()
+    rmSync(home, { recursive: true, force: true })
+  })
+
+  async function open(look: Look = {}): Promise<{ page: Page; wrong: string[]; heard: string[] }> {
+    ctx = await context({ motion: 'reduce', ...look })
+    const page = await ctx.newPage()
+    const wrong = troubles(page, served.url)
+    const heard: string[] = []
+    page.on('response', (r) => {
+      if (r.url().includes('/api/connections')) void r.text().then((t) => heard.push(t))
+    })
+    await page.goto(/http\S+/.exec(await served.freshet('open'))?.[0] ?? '')
+    await page.getByRole('link', { name: /^Import/ }).click()
+    await page.getByRole('heading', { name: 'Another file, or its text' }).waitFor()
+    return { page, wrong, heard }
+  }
+
+  test('with none there, it is said where was looked, and text may be pasted', async () => {
+    const { page } = await open()
+    await page.getByRole('region', { name: 'None was found' }).getByText(conf).waitFor()
+    expect(await violations(page)).toEqual([])
+    await page.getByLabel('or paste what it says').fill('hello: world')
+    await page.getByRole('button', { name: 'Read it' }).click()
+    await page.getByRole('alert').getByText('no connection was found in it').waitFor()
+    await page.getByLabel('or paste what it says').fill('contexts:\n  staging:\n    brokers: [staging:9092]\n')
+    await page.keyboard.press('Tab')
+    await page.keyboard.press('Enter')
+    await page.getByRole('button', { name: 'Use it: staging of kafkactl' }).press('Enter')
+    await page.getByRole('heading', { name: 'Test, stage by stage' }).waitFor()
+    expect(await page.getByLabel('Brokers').inputValue()).toBe('staging:9092')
+  }, 60_000)
+
+  test.each(['light', 'dark'] as const)(
+    'a kcat.conf is listed, chosen, and tested with the password it keeps, %s',
+    async (theme) => {
+      mkdirSync(join(home, '.config'), { recursive: true })
+      writeFileSync(
+        conf,
+        `bootstrap.servers=127.0.0.1:1\nsecurity.protocol=SASL_PLAINTEXT\nsasl.mechanisms=PLAIN\nsasl.username=me\nsasl.password=${password}\nschema.registry.url=http://127.0.0.1:2\n`,
+      )
+      const { page, wrong, heard } = await open({ theme })
+      await page.getByRole('region', { name: 'kcat' }).getByText('its schema registry').waitFor()
+      expect(await violations(page)).toEqual([])
+      await page.setViewportSize({ width: 1024, height: 700 })
+      expect(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth)).toBe(true)
+      await page.getByRole('button', { name: 'Use it: kcat of kcat' }).click()
+      await page.getByText('kept on the server, from').waitFor()
+      await page.getByText('It is not saved yet').waitFor()
+      expect(await violations(page)).toEqual([])
+      await page.getByRole('button', { name: 'Test it' }).click()
+      await page.locator('h1').getByText('kcat cannot be used: TCP failed').waitFor({ timeout: 30_000 })
+      expect(heard.length).toBeGreaterThan(0)
+      expect(heard.join('') + page.url() + (await page.content())).not.toContain(password)
+      expect(JSON.parse(await served.freshet('clusters', 'list', '-o', 'json')).items).toHaveLength(1)
+      expect(wrong).toEqual([])
+    },
+    60_000,
+  )
+})
+
 describe.skipIf(!Demo.built)('an instance with nothing in it', () => {
   const served = new Demo('empty')
   let ctx: BrowserContext
@@ -71,7 +144,7 @@ describe.skipIf(!Demo.built)('an instance with nothing in it', () => {
     await served.stop()
   })
 
-  test('the Map is the two doors, and a connection that fails is told stage by stage', async () => {
+  test('the Map is the three doors, and a connection that fails is told stage by stage', async () => {
     await page.locator('h1').getByText('Nothing is connected yet').waitFor()
     expect(await violations(page)).toEqual([])
     await page.getByRole('link', { name: /^Connect/ }).click()

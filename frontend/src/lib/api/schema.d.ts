@@ -192,6 +192,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/connections": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Connections that other tools have here, without their passwords */
+        get: operations["connections-found"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/connections/read": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Connections in the text of another tool's file */
+        post: operations["connections-read"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/demo": {
         parameters: {
             query?: never;
@@ -1394,6 +1428,8 @@ export interface components {
             name: string;
             /** @description A reference @env:, @file: or @keyring:, or the secret itself, which is moved to the secret store */
             password?: string;
+            /** @description import:FILE#NAME, as GET /connections gives it: the password of that connection, for its own brokers and user */
+            password_from?: string;
             /** @description plain, scram-sha-256, scram-sha-512 */
             sasl?: string;
             tls?: boolean;
@@ -1401,6 +1437,27 @@ export interface components {
             tls_cert?: string;
             tls_key?: string;
             user?: string;
+        };
+        Connection: {
+            has_password: boolean;
+            /** @description What could not be taken over, and why */
+            lacks: string[];
+            spec: components["schemas"]["ClusterSpec"];
+            tool: string;
+        };
+        ConnectionFile: {
+            connections: components["schemas"]["Connection"][];
+            file: string;
+            found: boolean;
+            next?: string;
+            tool: string;
+            /** @description Why it could not be read */
+            trouble?: string;
+        };
+        ConnectionText: {
+            /** @description Of the file */
+            name?: string;
+            text: string;
         };
         Counts: {
             aborted: string;
@@ -1866,6 +1923,26 @@ export interface components {
         };
         ListCluster: {
             items: components["schemas"]["Cluster"][];
+            kind: string;
+            next_cursor?: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        ListConnection: {
+            items: components["schemas"]["Connection"][];
+            kind: string;
+            next_cursor?: string;
+            /**
+             * Format: int64
+             * @description Version of the shape, 1
+             */
+            v: number;
+        };
+        ListConnectionFile: {
+            items: components["schemas"]["ConnectionFile"][];
             kind: string;
             next_cursor?: string;
             /**
@@ -3225,6 +3302,68 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Receipt"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "connections-found": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListConnectionFile"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "connections-read": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConnectionText"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListConnection"];
                 };
             };
             /** @description Error */

@@ -13,13 +13,26 @@ export interface Draft {
   sasl: '' | Mechanism
   user: string
   password: string
+  /** Where the server has the password, which the page never gets; '' nowhere. */
+  kept: string
 }
 
 export type Mechanism = 'plain' | 'scram-sha-256' | 'scram-sha-512'
 
 export const mechanisms: Record<Mechanism, string> = { plain: 'PLAIN', 'scram-sha-256': 'SCRAM-SHA-256', 'scram-sha-512': 'SCRAM-SHA-512' }
 
-export const emptyDraft = (): Draft => ({ name: '', brokers: '', tls: false, ca: '', cert: '', key: '', sasl: '', user: '', password: '' })
+export const emptyDraft = (): Draft => ({
+  name: '',
+  brokers: '',
+  tls: false,
+  ca: '',
+  cert: '',
+  key: '',
+  sasl: '',
+  user: '',
+  password: '',
+  kept: '',
+})
 
 export const brokersOf = (typed: string): string[] => typed.split(/[\s,]+/).filter(Boolean)
 
@@ -32,7 +45,7 @@ export function draftTrouble(d: Draft): string {
   const bad = brokers.find((b) => !/^(?:\[[^\]]+\]|[^:]+):\d{1,5}$/.test(b))
   if (bad) return `${bad} is not HOST:PORT`
   if (d.tls && (d.cert === '') !== (d.key === '')) return 'Give the certificate and its key together'
-  if (d.sasl && (!d.user || !d.password)) return 'Give the user and the password'
+  if (d.sasl && (!d.user || !(d.password || d.kept))) return 'Give the user and the password'
   return ''
 }
 
@@ -41,7 +54,7 @@ export function specOf(d: Draft): ClusterSpec {
     name: d.name.trim(),
     brokers: brokersOf(d.brokers),
     ...(d.tls ? { tls: true, ...(d.ca ? { tls_ca: d.ca } : {}), ...(d.cert ? { tls_cert: d.cert, tls_key: d.key } : {}) } : {}),
-    ...(d.sasl ? { sasl: d.sasl, user: d.user, password: d.password } : {}),
+    ...(d.sasl ? { sasl: d.sasl, user: d.user, ...(d.kept && !d.password ? { password_from: d.kept } : { password: d.password }) } : {}),
   }
 }
 
