@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -63,7 +65,43 @@ func clustersCommand(g *globals) *cobra.Command {
 	unlock.Flags().StringVar(&acts, "acts", "", "only these acts; all of them unless given")
 	must(unlock, "for")
 
-	cmd.AddCommand(add, unlock,
+	found := &cobra.Command{
+		Use: "found", Short: "Connections that other tools have where Freshet runs: rpk, kcat, kaf, kafkactl, Kafka UI, AKHQ", Args: cobra.NoArgs,
+		RunE: getList(g, "/connections", "TOOL\tFILE\tCONNECTIONS", func(f api.ConnectionFile) []string {
+			var names []string
+			for _, c := range f.Connections {
+				names = append(names, c.Spec.Name+" ("+strings.Join(c.Spec.Brokers, ",")+")")
+			}
+			said := strings.Join(names, ", ")
+			switch {
+			case !f.Found:
+				said = "not there"
+			case f.Trouble != "":
+				said = f.Trouble
+			}
+			return []string{f.Tool, f.File, said}
+		}),
+	}
+	var as string
+	imports := &cobra.Command{
+		Use: "import NAME", Short: "Add a connection that another tool has, read-only; its password stays where Freshet runs", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := foundConnection(cmd.Context(), g, args[0])
+			if err != nil {
+				return err
+			}
+			for _, lack := range c.Lacks {
+				g.progress("not taken over: %s", clean(lack))
+			}
+			if as != "" {
+				c.Spec.Name = as
+			}
+			return act(cmd.Context(), g, http.MethodPost, "/clusters", c.Spec, "added "+c.Spec.Name+" of "+c.Tool+", read-only")
+		},
+	}
+	imports.Flags().StringVar(&as, "as", "", "name that Freshet calls it by; its own unless given")
+
+	cmd.AddCommand(add, found, imports, unlock,
 		named("test NAME", "Test the connection stage by stage", func(cmd *cobra.Command, name string) error {
 			return stages(cmd.Context(), g, "/clusters/"+url.PathEscape(name)+"/test")
 		}),
@@ -75,6 +113,34 @@ func clustersCommand(g *globals) *cobra.Command {
 		}),
 	)
 	return cmd
+}
+
+// foundConnection is another tool's connection of that name, or FILE#NAME where several have one.
+func foundConnection(ctx context.Context, g *globals, name string) (api.Connection, error) {
+	const op = "freshet clusters import"
+	raw, err := g.ask(ctx, http.MethodGet, "/connections", nil)
+	if err != nil {
+		return api.Connection{}, err
+	}
+	var files api.List[api.ConnectionFile]
+	if err := json.Unmarshal(raw, &files); err != nil {
+		return api.Connection{}, fault.Wrap(fault.Internal, op, err, "")
+	}
+	var all []api.Connection
+	for _, f := range files.Items {
+		for _, c := range f.Connections {
+			if c.Spec.Name == name || f.File+"#"+c.Spec.Name == name {
+				all = append(all, c)
+			}
+		}
+	}
+	switch len(all) {
+	case 0:
+		return api.Connection{}, fault.New(fault.NotFound, op, "see freshet clusters found", "no other tool has a connection %s", name)
+	case 1:
+		return all[0], nil
+	}
+	return api.Connection{}, fault.New(fault.Invalid, op, "give FILE#NAME, as freshet clusters found has them", "%d connections are called %s", len(all), name)
 }
 
 // named is a verb that takes one name.
