@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"freshet/backend/cdc"
 	"freshet/backend/cdc/postgres"
@@ -446,19 +449,40 @@ func TestSlotInUse(t *testing.T) {
 	db.exec(`CREATE TABLE t(id int PRIMARY KEY)`)
 	c := startCapture(t, db)
 	c.streaming()
-	second := &capture{t: t, db: db, log: c.log, store: c.store, options: c.options}
-	second.start()
-	second.wait("in conflict", func(p probes.SourceProgress) bool {
+	c.stop()
+	// Another session reads from the slot, and confirms nothing.
+	ctx := t.Context()
+	config, err := pgconn.ParseConfig(db.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.RuntimeParams["replication"] = "database"
+	other, err := pgconn.ConnectConfig(ctx, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close(context.Background())
+	slot := db.value(`SELECT slot_name::text FROM pg_replication_slots WHERE database = current_database()`)
+	publications := db.value(`SELECT string_agg(quote_ident(pubname), ',') FROM pg_publication`)
+	if err := pglogrepl.StartReplication(ctx, other, slot, 0, pglogrepl.StartReplicationOptions{
+		PluginArgs: []string{"proto_version '1'", "publication_names '" + publications + "'"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c.start()
+	c.wait("in conflict", func(p probes.SourceProgress) bool {
 		return p.State == cdc.Reconnecting && strings.Contains(p.Why, "active")
 	})
-	if p := c.pipeline.Progress(); p.State != cdc.Streaming {
-		t.Errorf("the first reader is %s: %s", p.State, p.Why)
+	if n := db.value(`SELECT count(*)::text FROM pg_replication_slots WHERE database = current_database() AND active_pid = ` + strconv.Itoa(int(other.PID()))); n != "1" {
+		t.Error("the other session was thrown out")
 	}
-	c.stop()
-	second.streaming()
-	second.stop()
-	c.start()
+	db.exec(`INSERT INTO t VALUES (1)`)
+	if err := other.Close(ctx); err != nil {
+		t.Log(err)
+	}
 	c.streaming()
+	c.caughtUp()
+	c.equal("public.t")
 }
 
 // TestSnapshotCutShort begins anew, under another identity, when the first snapshot does not end.
