@@ -90,7 +90,8 @@ func (c *cleaner) topics() (topicsJSON, error) {
 	return t, err
 }
 
-// noteStarts keeps where trimmed partitions begin and end.
+// noteStarts keeps where partitions that have held a record begin and end: retention may take all that one holds, and a
+// crash before its new start is noted would give its offsets again.
 func (c *cleaner) noteStarts() {
 	topics, err := c.topics()
 	if err != nil {
@@ -102,7 +103,7 @@ func (c *cleaner) noteStarts() {
 	ends := make(startsJSON)
 	for _, t := range topics.Topics {
 		for _, p := range c.b.cluster.PartitionInfos(t.Name) {
-			if p.LogStartOffset > 0 {
+			if p.HighWatermark > 0 {
 				if ends[t.ID] == nil {
 					ends[t.ID] = make(map[string][2]int64)
 				}

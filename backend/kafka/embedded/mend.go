@@ -100,8 +100,12 @@ func (b *Broker) mend(ctx context.Context) (mended, error) {
 		}
 	}
 	for _, p := range parts {
-		if err := b.keepEnd(p, m.start[p][1]); err != nil {
+		end, err := b.keepEnd(p, m.start[p][1])
+		if err != nil {
 			return m, err
+		}
+		if end > 0 { // it holds nothing: it begins where it ends
+			m.start[p] = [2]int64{end, end}
 		}
 	}
 	return m, nil
@@ -465,30 +469,31 @@ func (b *Broker) writeSequences(parts []part, logs []logState) error {
 	return wholefile.Write(filepath.Join(b.o.Dir, "seq_windows.json"), data, 0o600)
 }
 
-// keepEnd leaves a trace in a log that has no segments any more, so that its offsets go on and are not given anew.
-func (b *Broker) keepEnd(p part, end int64) error {
+// keepEnd leaves a trace in a log that has no segments any more, so that its offsets go on and are not given anew. It
+// returns where that log ends, 0 for one that it left as it is.
+func (b *Broker) keepEnd(p part, end int64) (kept int64, _ error) {
 	dir := partitionDir(b.o.Dir, p)
 	bases, err := segments(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return 0, err
 	}
 	if len(bases) > 0 {
-		return nil
+		return 0, nil
 	}
 	var snapshot struct {
 		High int64 `json:"high_watermark"`
 	}
 	if _, err := readJSON(filepath.Join(dir, "snapshot.json"), &snapshot); err != nil {
-		return err
+		return 0, err
 	}
 	if end = max(end, snapshot.High); end <= 0 {
-		return nil
+		return 0, nil
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
+		return 0, err
 	}
 	l := logState{dir: dir}
-	return l.append(end-1, markerBatch(end-1, 0, 0, 0, false))
+	return end, l.append(end-1, markerBatch(end-1, 0, 0, 0, false))
 }
 
 // startsJSON is where trimmed partitions begin and end, by topic id. kfake keeps neither until it is closed.
