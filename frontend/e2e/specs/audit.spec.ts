@@ -162,7 +162,7 @@ describe('an entry', () => {
       ])
     })
     await page.locator('aside').getByText('proved', { exact: true }).waitFor()
-    expect(await page.locator('aside').innerText()).toContain('⟨U+202E⟩')
+    await page.locator('aside').getByText('⟨U+202E⟩').first().waitFor()
     expect(await page.locator('main img').count()).toBe(0)
     expect(await cut(page)).toEqual([])
   })
