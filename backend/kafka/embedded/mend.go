@@ -496,7 +496,7 @@ func (b *Broker) keepEnd(p part, end int64) (kept int64, _ error) {
 	return end, l.append(end-1, markerBatch(end-1, 0, 0, 0, false))
 }
 
-// startsJSON is where trimmed partitions begin and end, by topic id. kfake keeps neither until it is closed.
+// startsJSON is where partitions begin and end, by topic id. kfake keeps neither until it is closed.
 type startsJSON map[string]map[string][2]int64
 
 func (b *Broker) loadStarts(topics topicsJSON) (map[part][2]int64, error) {

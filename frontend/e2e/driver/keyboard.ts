@@ -49,4 +49,15 @@ export class Keyboard {
     }
     throw new Error(`Tab does not come to ${what}`)
   }
+
+  /** On a plan that was tried: approves it, then runs it. */
+  async approveAndRun(): Promise<void> {
+    for (const act of ['Approve', 'Run']) {
+      await this.#page.getByRole('button', { name: new RegExp(`^${act} .*…$`) }).waitFor()
+      await this.tabTo(new RegExp(`^${act} .*…$`))
+      await this.press('Enter')
+      await this.tabTo(new RegExp(`^${act} [0-9a-f]{8}$`))
+      await this.press('Enter')
+    }
+  }
 }

@@ -6,7 +6,7 @@ export type Measure = (text: string) => number
 let context: CanvasRenderingContext2D | null | undefined
 
 /** Measures in a font; where there is no canvas, by the width of an average letter. */
-export function measure(font: string, average: number): Measure {
+function measure(font: string, average: number): Measure {
   context ??= typeof document === 'undefined' ? null : (document.createElement('canvas').getContext?.('2d') ?? null)
   return (text) => {
     if (!context) return text.length * average
@@ -14,6 +14,9 @@ export function measure(font: string, average: number): Measure {
     return context.measureText(text).width
   }
 }
+
+/** Measures names, as they are drawn in lists and on the map. */
+export const measureName = (strong: boolean): Measure => measure(`${strong ? 500 : 400} 13px "Inter Variable", system-ui, sans-serif`, 6.7)
 
 /**
  * The text, with as much of its middle left out as it takes to fit into so many pixels. Of a name in parts that dots
