@@ -166,6 +166,13 @@ func (l *Log) StallTopic(topic string, on bool) {
 	l.moved.Broadcast()
 }
 
+// Waiting is how many records are on their way.
+func (l *Log) Waiting() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue)
+}
+
 // Fail has f say what becomes of each record; nil keeps all.
 func (l *Log) Fail(f func(*stream.Record) error) {
 	l.mu.Lock()

@@ -571,7 +571,10 @@ func TestLogTrouble(t *testing.T) {
 		}
 		return nil
 	})
+	c.log.Stall(true) // so that both are on their way
 	db.exec(`INSERT INTO t VALUES (3); INSERT INTO t VALUES (4)`)
+	c.wait("both on their way", func(probes.SourceProgress) bool { return c.log.Waiting() == 2 })
+	c.log.Stall(false)
 	c.stoppedFor("refused a record of shop.public.t")
 	c.log.Fail(nil)
 	c.restart()
