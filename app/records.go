@@ -61,6 +61,7 @@ func (r records) Records(ctx context.Context, q api.RecordQuery) (api.Records, e
 	for i := range scan.Records {
 		out.Items = append(out.Items, recordAnswer(&scan.Records[i], q.Shape == "row"))
 	}
+	r.decimals(ctx, c, scan.Records, out.Items)
 	out.Scan = scanAnswer(scan, req)
 	out.Scan.Note = note
 	return out, nil
@@ -237,14 +238,38 @@ func (r records) Previous(ctx context.Context, at api.RecordPlace) (api.Previous
 	out.Scan = scanAnswer(found, req)
 	switch {
 	case len(found.Records) > 0:
-		record := recordAnswer(&found.Records[0], false)
-		out.Record = &record
+		record := []api.Record{recordAnswer(&found.Records[0], false)}
+		r.decimals(ctx, c, found.Records, record)
+		out.Record = &record[0]
 	case found.Stopped == kafka.StoppedEnd:
 		out.Why = "the log holds no earlier record with this key"
 	default:
 		out.Why = "none was found as far as it was looked"
 	}
 	return out, nil
+}
+
+// decimals tells which columns of the changes among records are decimals that one cannot read as they stand. Where a
+// schema cannot be had, theirs and those after it stay as they stand: the records are what was asked for.
+func (r records) decimals(ctx context.Context, c *kafka.Cluster, records []stream.Record, answers []api.Record) {
+	known := map[string][]api.Decimal{}
+	for i := range records {
+		id, ok := records[i].Header(stream.SchemaHeader)
+		if !ok || answers[i].Op == "" {
+			continue
+		}
+		list, ok := known[string(id)]
+		if !ok {
+			schema, err := schemaOf(ctx, c, &records[i])
+			if err != nil {
+				r.log.Warn("the columns of a record are not known", "topic", records[i].Topic, "offset", records[i].Offset, "err", err)
+				return
+			}
+			list = decimalsOf(schema)
+			known[string(id)] = list
+		}
+		answers[i].Decimals = list
+	}
 }
 
 func recordAnswer(r *stream.Record, row bool) api.Record {

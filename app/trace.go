@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -110,8 +112,35 @@ func schemaOf(ctx context.Context, c *kafka.Cluster, rec *stream.Record) (*strea
 	return &schema, nil
 }
 
+// numericType is a decimal type or an array of it as format_type writes it, with its scale.
+var numericType = regexp.MustCompile(`^(numeric|money)(?:\(\d+,(-?\d+)\))?(?:\[\])*$`)
+
+// decimalsOf are the columns that Debezium's precise handling writes as base64 of the unscaled value.
+func decimalsOf(schema *stream.TableSchema) []api.Decimal {
+	if schema.Handling["decimal.handling.mode"] != "precise" {
+		return nil
+	}
+	var out []api.Decimal
+	for _, col := range schema.Columns {
+		m := numericType.FindStringSubmatch(col.Base)
+		if m == nil {
+			continue
+		}
+		digits := m[2]
+		if m[1] == "money" {
+			digits = schema.Handling["money.fraction.digits"]
+		}
+		d := api.Decimal{Column: col.Name}
+		if scale, err := strconv.Atoi(digits); err == nil {
+			d.Scale = &scale
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
 func columnsOf(cluster, topic string, schema *stream.TableSchema) api.TraceColumns {
-	out := api.TraceColumns{Cluster: cluster, Topic: topic, Decimals: schema.Handling["decimal.handling.mode"], Columns: []api.TraceColumn{}}
+	out := api.TraceColumns{Cluster: cluster, Topic: topic, Decimals: decimalsOf(schema), Columns: []api.TraceColumn{}}
 	for _, col := range schema.Columns {
 		out.Columns = append(out.Columns, api.TraceColumn{Name: col.Name, Type: col.Type, Base: col.Base})
 	}

@@ -26,6 +26,13 @@ type Record struct {
 	Op        string          `json:"op,omitempty" doc:"Of a captured change: c, u, d, r, t"`
 	Commit    string          `json:"commit,omitempty" doc:"When the source committed the change"`
 	Position  string          `json:"position,omitempty" doc:"Of the change in its source"`
+	Decimals  []Decimal       `json:"decimals,omitempty" doc:"Columns of a captured change whose values stand in it as base64 of the unscaled value"`
+}
+
+// Decimal is a column whose values are Debezium's precise decimals.
+type Decimal struct {
+	Column string `json:"column"`
+	Scale  *int   `json:"scale,omitempty" doc:"Digits behind the point; absent where each value has its own beside it"`
 }
 
 // Payload is a key, a value or a header's value.

@@ -39,7 +39,7 @@ type TraceColumns struct {
 	Cluster  string        `json:"cluster"`
 	Topic    string        `json:"topic"`
 	Columns  []TraceColumn `json:"columns" nullable:"false"`
-	Decimals string        `json:"decimals,omitempty" doc:"How numeric values are written: precise is base64 of the unscaled value"`
+	Decimals []Decimal     `json:"decimals,omitempty" doc:"Those whose values stand in records as base64 of the unscaled value"`
 }
 
 // TraceColumn is one column, as PostgreSQL writes its type.

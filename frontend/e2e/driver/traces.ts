@@ -81,5 +81,5 @@ export function traced(o: TraceOptions = {}): string {
     ['status', 'text'],
     ['total', 'numeric(14,2)'],
   ].map(([name, type]) => ({ name, type, base: type }))
-  return `{"v":1,"kind":"trace","items":[${items.join(',')}],"held":[${held}],"scans":[${JSON.stringify({ cluster: 'embedded', topic: 'shop.public.orders', scan })}],"columns":[${JSON.stringify({ cluster: 'embedded', topic: 'shop.public.orders', decimals: 'precise', columns })}]}`
+  return `{"v":1,"kind":"trace","items":[${items.join(',')}],"held":[${held}],"scans":[${JSON.stringify({ cluster: 'embedded', topic: 'shop.public.orders', scan })}],"columns":[${JSON.stringify({ cluster: 'embedded', topic: 'shop.public.orders', decimals: [{ column: 'total', scale: 2 }], columns })}]}`
 }

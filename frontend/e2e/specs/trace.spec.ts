@@ -219,6 +219,20 @@ describe.skipIf(!Demo.built)('a row of the real demo', () => {
       .waitFor({ timeout: 120_000 })
   }, 240_000)
 
+  test('a decimal is in the same digits among the records', async () => {
+    await page.evaluate(() => {
+      location.hash = '#/topics/shop.public.orders/messages?cols=after.total'
+    })
+    await page
+      .getByRole('gridcell', { name: /^\d+\.\d\d$/ })
+      .first()
+      .click()
+    const total = page.getByRole('complementary', { name: /orders/ }).getByRole('button', { name: /^total/ })
+    await total.click()
+    expect(await total.innerText()).toMatch(/^total\s+\d+\.\d\d\s+decimal$/)
+    await page.getByText(/in the record "[A-Za-z0-9+/]+=*"/).waitFor()
+  })
+
   test('nothing went wrong on the way', () => {
     expect(wrong).toEqual([])
   })

@@ -1471,6 +1471,14 @@ export interface components {
             seen: string;
             written: string;
         };
+        Decimal: {
+            column: string;
+            /**
+             * Format: int64
+             * @description Digits behind the point; absent where each value has its own beside it
+             */
+            scale?: number;
+        };
         DemoState: {
             /** @description Starting: what it is at; failed: why */
             detail?: string;
@@ -2352,6 +2360,8 @@ export interface components {
         Record: {
             /** @description When the source committed the change */
             commit?: string;
+            /** @description Columns of a captured change whose values stand in it as base64 of the unscaled value */
+            decimals?: components["schemas"]["Decimal"][] | null;
             /** @description The value as JSON, where it is JSON; of a row only where it is short, and in place of the text */
             decoded?: unknown;
             headers?: components["schemas"]["RecordHeader"][] | null;
@@ -2800,8 +2810,8 @@ export interface components {
         TraceColumns: {
             cluster: string;
             columns: components["schemas"]["TraceColumn"][];
-            /** @description How numeric values are written: precise is base64 of the unscaled value */
-            decimals?: string;
+            /** @description Those whose values stand in records as base64 of the unscaled value */
+            decimals?: components["schemas"]["Decimal"][] | null;
             topic: string;
         };
         TraceHop: {

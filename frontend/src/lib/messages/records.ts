@@ -1,4 +1,5 @@
 import type { LogRecord, Payload, Scan } from '../api/types'
+import { Decimal, rowDecimals, schemaDecimals } from '../json/decimals'
 import { detach, type Json, Num, Obj, readJson, writeJson } from '../json/json'
 import { bytes } from '../text/format'
 
@@ -29,9 +30,9 @@ export class Row {
     this.#decoded = decoded
   }
 
-  /** The decoded value; undefined where it is not JSON, or too long for a row. */
+  /** The decoded value, decimals as digits; undefined where it is not JSON, or too long for a row. */
   get whole(): Json | undefined {
-    if (this.#whole === undefined && this.#decoded !== undefined) this.#whole = readJson(this.#decoded)
+    if (this.#whole === undefined && this.#decoded !== undefined) this.#whole = legible(readJson(this.#decoded), this.record)
     return this.#whole
   }
 
@@ -58,6 +59,19 @@ export class Row {
   get source(): string | undefined {
     return this.#decoded
   }
+}
+
+function legible(v: Json, { decimals }: LogRecord): Json {
+  const inner = payloadOf(v)
+  if (inner !== v && v instanceof Obj) {
+    const schema = v.get('schema') ?? null
+    return new Obj([
+      ['schema', schema],
+      ['payload', schemaDecimals(inner, schema)],
+    ])
+  }
+  if (!decimals || !(v instanceof Obj)) return v
+  return new Obj(v.members.map(([name, x]) => [name, name === 'before' || name === 'after' ? rowDecimals(x, decimals) : x]))
 }
 
 function payloadOf(v: Json): Json {
@@ -107,6 +121,7 @@ export const pathOf = (names: readonly string[]): string => names.map((n) => n.r
 /** What lies at a path; undefined where nothing does. */
 export function valueAt(v: Json | undefined, path: readonly string[]): Json | undefined {
   for (const name of path) {
+    if (v instanceof Decimal) v = v.raw
     if (v instanceof Obj) v = v.get(name)
     else if (Array.isArray(v)) v = /^\d+$/.test(name) ? (v as readonly Json[])[Number(name)] : undefined
     else return undefined

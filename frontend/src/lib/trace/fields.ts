@@ -1,4 +1,5 @@
 import type { TraceColumns } from '../api/types'
+import { decimal } from '../json/decimals'
 import { type Json, Num, Obj, writeJson } from '../json/json'
 import type { Held, Version } from './trace'
 
@@ -38,6 +39,8 @@ export function fieldRows(
         seen.add(name)
         names.push(name)
       }
+  const scales = new Map(columns?.decimals?.map((c) => [c.column, c.scale]))
+  const written = (v: Json, name: string) => (scales.has(name) ? decimal(v, scales.get(name)) : v)
   return names
     .map((name) => {
       let last = before ? field(before.after, name) : field(shown[0]?.before, name)
@@ -47,7 +50,7 @@ export function fieldRows(
         if (value === unavailable) return { value: undefined, how: 'unsent' }
         const how = compare(last, value, i > 0 || known)
         last = value
-        return { value: value === undefined ? undefined : written(value, name, columns), how }
+        return { value: value === undefined ? undefined : written(value, name), how }
       })
       return {
         name,
@@ -108,34 +111,6 @@ export function heldThen(h: Held, version: Version | undefined, committed: Versi
   const differs =
     version === committed ? [] : names.filter((n) => writeJson(field(row, n) ?? null) !== writeJson(field(committed?.after, n) ?? null))
   return { ...h, state: row === undefined ? 'absent' : 'held', row, differs: row === undefined ? [] : differs, missing: [] }
-}
-
-/** A value as the database would write it: Debezium's precise decimals as digits. */
-function written(v: Json, name: string, columns: TraceColumns | undefined): Json {
-  const base = columns?.columns.find((c) => c.name === name)?.base ?? ''
-  if (columns?.decimals !== 'precise' || !/^numeric(?:\(|$)/.test(base)) return v
-  const scale = /,\s*(\d+)\)$/.exec(base)?.[1]
-  if (typeof v === 'string') return decimal(v, Number(scale ?? 0)) ?? v
-  if (!(v instanceof Obj)) return v
-  const [own, unscaled] = [v.get('scale'), v.get('value')]
-  return own instanceof Num && typeof unscaled === 'string' ? (decimal(unscaled, Number(own.text)) ?? v) : v
-}
-
-/** The digits of a big-endian two's complement number in base64 with so many digits behind the point. */
-export function decimal(base64: string, scale: number): Num | null {
-  let bytes: string
-  try {
-    bytes = atob(base64)
-  } catch {
-    return null
-  }
-  if (bytes === '' || !(scale >= 0 && scale <= 16_383)) return null
-  let n = 0n
-  for (const b of bytes) n = n * 256n + BigInt(b.charCodeAt(0))
-  if (bytes.charCodeAt(0) > 127) n -= 1n << BigInt(bytes.length * 8)
-  const digits = `${n < 0n ? -n : n}`.padStart(scale + 1, '0')
-  const point = digits.length - scale
-  return new Num(`${n < 0n ? '-' : ''}${digits.slice(0, point)}${scale ? `.${digits.slice(point)}` : ''}`)
 }
 
 /** The fields that a change changed; null where the row before it is not known. */
