@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -36,10 +35,7 @@ func Window(ctx context.Context, dataDir, hash string, log *slog.Logger) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// WebKit's renderer over DMA buffers leaves windows blank on some drivers, and costs memory.
-	if os.Getenv("WEBKIT_DISABLE_DMABUF_RENDERER") == "" {
-		os.Setenv("WEBKIT_DISABLE_DMABUF_RENDERER", "1")
-	}
+	withoutGL()
 	n := &native{up: make(chan struct{})}
 	w := newWindow(dataDir, hash, log, desk{save: n.save, copy: n.copy, show: n.show})
 	last, known := lastPlace(dataDir)

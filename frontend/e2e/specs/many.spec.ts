@@ -54,8 +54,7 @@ describe.skipIf(!Demo.built || process.env.FRESHET_PROOF === undefined)('ten tho
         new Promise<number>((resolve) => {
           const look = () => {
             const rows = [...document.querySelectorAll('[role=grid] [role=row]')]
-            if (rows.some((row) => row.textContent?.includes('stream-')) && document.querySelector('main input'))
-              resolve(performance.now())
+            if (rows.some((row) => row.textContent?.includes('stream-')) && document.querySelector('main input')) resolve(performance.now())
             else requestAnimationFrame(look)
           }
           look()

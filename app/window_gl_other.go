@@ -1,0 +1,5 @@
+//go:build !linux && (desktop || dev || bindings)
+
+package app
+
+func withoutGL() {}
