@@ -58,6 +58,7 @@ package: ## dist/: .deb of server and desktop, tar.gz, the server for Windows
 	@build/package.sh
 
 package-test: ## what is in dist/ on a clean Debian 12 in a folder: installs, runs the demo, leaves nothing (as root)
+	@build/setup.sh package-test
 	@build/package-test.sh
 
 bench: ## one table, measured in one run

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# setup.sh demo|test|desktop|package   installs what this machine lacks for the target, on Debian and what is made from it.
-# As root or with sudo, naming the packages: on a terminal it asks first, elsewhere or with YES=1 it goes ahead. Where it
-# can install nothing it says in one line what is missing. It fails only where the target cannot do without.
+# setup.sh demo|test|desktop|package|package-test   installs what this machine lacks for the target, on Debian and what is
+# made from it. As root or with sudo, naming the packages: on a terminal it asks first, elsewhere or with YES=1 it goes
+# ahead. Where it can install nothing it says in one line what is missing. It fails only where the target cannot do without.
 set -euo pipefail
 
 go_needed=26     # Go 1.N; newer ones of the line are fetched by the go command itself
@@ -55,6 +55,7 @@ package)
 	need librsvg2-bin have rsvg-convert
 	need gcc-mingw-w64-x86-64 have x86_64-w64-mingw32-gcc
 	;;
+package-test) need debootstrap have debootstrap ;;
 test)
 	for_desktop
 	need xvfb have Xvfb
