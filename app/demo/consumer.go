@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"freshet/backend/clock"
 	"freshet/backend/kafka"
@@ -44,6 +45,7 @@ type consumer struct {
 	pace     pace
 	capacity atomic.Uint64 // bits of a float64, records a second of a slow one
 	handled  atomic.Int64
+	steady   atomic.Bool
 }
 
 func runConsumer(ctx context.Context, t *talk, o consumerOptions, log *slog.Logger) error {
@@ -62,7 +64,7 @@ func runConsumer(ctx context.Context, t *talk, o consumerOptions, log *slog.Logg
 		if cmd.Do == "set" && cmd.Rate > 0 {
 			c.capacity.Store(math.Float64bits(cmd.Rate))
 		}
-		return reply{Done: c.handled.Load()}
+		return reply{Done: c.handled.Load(), Steady: c.steady.Load()}
 	})
 	cancel()
 	work.Wait()
@@ -100,6 +102,11 @@ func (c *consumer) shift(ctx context.Context) error {
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // what retention took is gone for a shop as well
 		kgo.AutoCommitMarks(),
 		kgo.AutoCommitInterval(commitEvery),
+		kgo.AutoCommitCallback(func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, r *kmsg.OffsetCommitResponse, err error) {
+			if err == nil && r != nil && len(r.Topics) > 0 {
+				c.steady.Store(true)
+			}
+		}),
 		kgo.SessionTimeout(sessionLimit),
 		kgo.HeartbeatInterval(beatEvery),
 	)

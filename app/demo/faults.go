@@ -26,6 +26,7 @@ const (
 
 const (
 	poisonEvery = 15 * time.Second
+	steadyPoll  = 100 * time.Millisecond
 	faultWait   = 60 * time.Second // for a fault to end when its time is over
 )
 
@@ -77,7 +78,7 @@ func newFaults(w *World) *faults {
 			name:   faultStopped,
 			does:   "The process of the group " + steadyGroup + " is stopped (SIGSTOP): it holds its partitions and does nothing.",
 			expect: "Its lag grows within ten seconds while it still looks alive; the group becomes empty when the broker has waited for it long enough.",
-			start:  func(context.Context) error { return w.signalChild(steadyGroup, sigStop) },
+			start:  f.stopSteady,
 			stop: func(context.Context) error {
 				_ = w.signalChild(steadyGroup, sigCont) // one that was killed meanwhile runs again anyway
 				return nil
@@ -142,6 +143,28 @@ func (f *faults) setSlow(ctx context.Context, slow bool) error {
 	defer cancel()
 	_, err := p.call(ctx, f.w.slowCommand(slow))
 	return err
+}
+
+// stopSteady stops the process once it has committed: before that nobody could say how far behind it is.
+func (f *faults) stopSteady(ctx context.Context) error {
+	p := f.w.sup.find(steadyGroup)
+	if p == nil {
+		return notRunning(steadyGroup)
+	}
+	ctx, cancel := context.WithTimeout(ctx, commandWait)
+	defer cancel()
+	for {
+		r, err := p.call(ctx, command{Do: "stats"})
+		switch {
+		case err != nil:
+			return err
+		case r.Steady:
+			return p.signal(sigStop)
+		}
+		if clock.Sleep(ctx, steadyPoll) != nil {
+			return fault.New(fault.Unavailable, "start a fault", "try again in a moment", "the group %s has committed nothing yet", steadyGroup)
+		}
+	}
 }
 
 func notRunning(name string) error {

@@ -307,7 +307,8 @@ func TestFaults(t *testing.T) {
 	if err := w.StartPostgres(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.StartConsumers(ctx, "127.0.0.1:1"); err != nil {
+	address, _ := broker(t, "shop.public.orders", 10)
+	if err := w.StartConsumers(ctx, address); err != nil {
 		t.Fatal(err)
 	}
 	reachable := func() error {
