@@ -138,7 +138,7 @@ func (s sources) checkSourceSpec(spec *api.SourceSpec) error {
 }
 
 func (s sources) cdcOptions(spec api.SourceSpec) cdc.Options {
-	return cdc.Options{Name: spec.Name, Type: spec.Type, Cluster: spec.Cluster, Prefix: spec.Prefix, Tables: spec.Tables, NoSnapshot: spec.NoSnapshot, Outbox: spec.Outbox}
+	return cdc.Options{Name: spec.Name, Type: spec.Type, Cluster: spec.Cluster, Prefix: spec.Prefix, Tables: spec.Tables, NoSnapshot: spec.NoSnapshot, Outbox: spec.Outbox, Properties: spec.Properties}
 }
 
 // Create makes a capture after a plan that refuses nothing. It returns when the capture runs, or with why it cannot.

@@ -115,6 +115,7 @@ func sourcesCreate(g *globals) *cobra.Command {
 	f.BoolVar(&spec.NoSnapshot, "no-snapshot", false, "only what changes from now on")
 	f.StringVar(&spec.Cluster, "cluster", "", "cluster to write to; the local broker unless given")
 	f.StringVar(&spec.Outbox, "outbox", "", "SCHEMA.TABLE of an outbox whose events go to topics of their own")
+	f.StringToStringVar(&spec.Properties, "property", nil, "how changes are written, NAME=VALUE by Debezium's names: decimal.handling.mode=string")
 	f.BoolVar(&yes, "yes", false, "do not ask")
 	must(cmd, "dsn")
 	return cmd

@@ -63,11 +63,13 @@ type Source struct {
 	Cluster    string   `yaml:"cluster"`
 	NoSnapshot bool     `yaml:"no_snapshot"`
 	Outbox     string   `yaml:"outbox"`
+	// Properties are Debezium's options by their names.
+	Properties map[string]string `yaml:"properties"`
 }
 
 // Spec is the source as the API takes it.
 func (s Source) Spec() api.SourceSpec {
-	return api.SourceSpec{Name: s.Name, Type: s.Type, DSN: s.DSN, Tables: s.Tables, Prefix: s.Prefix, Cluster: s.Cluster, NoSnapshot: s.NoSnapshot, Outbox: s.Outbox}
+	return api.SourceSpec{Name: s.Name, Type: s.Type, DSN: s.DSN, Tables: s.Tables, Prefix: s.Prefix, Cluster: s.Cluster, NoSnapshot: s.NoSnapshot, Outbox: s.Outbox, Properties: s.Properties}
 }
 
 // Sink is a sink.

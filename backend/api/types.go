@@ -144,6 +144,8 @@ type SourceSpec struct {
 	Cluster    string   `json:"cluster,omitempty"`
 	NoSnapshot bool     `json:"no_snapshot,omitempty"`
 	Outbox     string   `json:"outbox,omitempty" doc:"SCHEMA.TABLE of an outbox whose events go to topics of their own"`
+	// Properties has few names, each checked by the source.
+	Properties map[string]string `json:"properties,omitempty" doc:"Debezium's options by their names: decimal.handling.mode, binary.handling.mode, time.precision.mode, interval.handling.mode, hstore.handling.mode, tombstones.on.delete, skipped.operations"`
 }
 
 // Finding is something a person should know before, or while, something runs.

@@ -29,6 +29,8 @@ type Options struct {
 	Tables     []string `json:"tables"`           // SCHEMA.TABLE, * and ? stand for many and one character
 	NoSnapshot bool     `json:"no_snapshot"`      // only what changes from now on
 	Outbox     string   `json:"outbox,omitempty"` // SCHEMA.TABLE whose inserted rows are routed to PREFIX.events.TYPE too
+	// Properties are the source's own: of PostgreSQL Debezium's options by their names, such as decimal.handling.mode.
+	Properties map[string]string `json:"properties,omitempty"`
 }
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)

@@ -10,7 +10,7 @@ const (
 	// UnavailableHeader lists, as a JSON array, the columns of after whose values the source did not send (unchanged
 	// TOAST); in the envelope they hold the placeholder.
 	UnavailableHeader = "freshet.unavailable"
-	// NewKeyHeader and OldKeyHeader are Debezium's, on the delete and the create of a changed key.
+	// NewKeyHeader and OldKeyHeader are Debezium's, on the delete (with its tombstone) and the create of a changed key.
 	NewKeyHeader = "__debezium.newkey"
 	OldKeyHeader = "__debezium.oldkey"
 )

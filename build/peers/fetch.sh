@@ -14,6 +14,9 @@ fetch() {
 	trap 'rm -rf "$new"' EXIT
 	mvn -B -q -Dstyle.color=never -f "$pom" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
 		-DincludeScope=runtime "-DoutputDirectory=$new/jars"
+	for archive in "$new"/jars/*.tar.gz; do
+		[[ ! -f $archive ]] || { tar -xzf "$archive" -C "$new/jars" && rm "$archive"; }
+	done
 	touch "$new/jars/.complete"
 	# Of several that fetch at once the first one's folder stays.
 	if [[ ! -f $to/.complete ]]; then

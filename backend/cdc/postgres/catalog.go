@@ -19,7 +19,7 @@ type catalog struct {
 }
 
 func (s *Source) newCatalog(q querier) *catalog {
-	return &catalog{source: s, query: q, types: typeCache{}, topics: map[string]cdc.Table{}}
+	return &catalog{source: s, query: q, types: typeCache{}, values: codec{words: s.handling.words}, topics: map[string]cdc.Table{}}
 }
 
 func (c *catalog) with(ctx context.Context, op string, f func(q querier) error) error {

@@ -57,7 +57,7 @@ func benchStream(tb testing.TB, f func(ctx context.Context, st *streamer, log *n
 		if err != nil {
 			return err
 		}
-		r := &relation{topic: topic, schemaID: []byte("0123456789abcdef"), key: []int{0}, where: []byte(`"schema":"public","table":"orders"`)}
+		r := &relation{topic: topic, schemaID: []byte("0123456789abcdef"), key: []int{0}, keys: []encoder{encodeInt}, where: []byte(`"schema":"public","table":"orders"`)}
 		types := typeCache{}
 		for _, c := range []struct {
 			name string

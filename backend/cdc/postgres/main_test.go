@@ -56,8 +56,10 @@ func versions() []int {
 }
 
 // eachVersion runs f with a fresh database on every version's shared server.
-func eachVersion(t *testing.T, f func(t *testing.T, db *database)) {
-	for _, v := range versions() {
+func eachVersion(t *testing.T, f func(t *testing.T, db *database)) { eachOf(t, versions(), f) }
+
+func eachOf(t *testing.T, versions []int, f func(t *testing.T, db *database)) {
+	for _, v := range versions {
 		t.Run(fmt.Sprint(v), func(t *testing.T) { f(t, sharedDatabase(t, v)) })
 	}
 }

@@ -36,8 +36,9 @@ type relation struct {
 	topic    *cdc.Topic
 	schemaID []byte
 	columns  []column
-	key      []int  // the key columns' places; empty for none
-	where    []byte // of source: ,"schema":…,"table":…
+	key      []int     // the key columns' places; empty for none
+	keys     []encoder // of each of them
+	where    []byte    // of source: ,"schema":…,"table":…
 	outbox   *outbox
 }
 
@@ -133,7 +134,7 @@ func (s *Source) newRelation(ctx context.Context, w *cdc.Writer, c *catalog, sh 
 	}
 	r := &relation{shape: sh, key: sh.keyColumns(f)}
 	schema := stream.TableSchema{
-		Database: s.database, Schema: sh.table.Schema, Table: sh.table.Name, Handling: handling(),
+		Database: s.database, Schema: sh.table.Schema, Table: sh.table.Name, Handling: s.handling.words,
 	}
 	for i, col := range sh.columns {
 		prefix, _ := encodeString(nil, []byte(col.name))
@@ -144,6 +145,9 @@ func (s *Source) newRelation(ctx context.Context, w *cdc.Writer, c *catalog, sh 
 			Name: col.name, Type: f.types[typeMod{col.typ, col.mod}], Base: f.types[typeMod{root.OID, mod}],
 			Enum: f.enums[root.OID], NotNull: f.notNull[col.name], Key: slices.Index(r.key, i) + 1,
 		})
+	}
+	for _, i := range r.key {
+		r.keys = append(r.keys, c.types.keyEncoder(&c.values, sh.columns[i].typ, sh.columns[i].mod))
 	}
 	if schema.ID, err = schemaID(schema); err != nil {
 		return nil, err
@@ -173,18 +177,6 @@ func (s *Source) newRelation(ctx context.Context, w *cdc.Writer, c *catalog, sh 
 	return r, nil
 }
 
-// handling names how values are encoded, by Debezium's options.
-func handling() map[string]string {
-	return map[string]string{
-		"decimal.handling.mode":  "precise",
-		"binary.handling.mode":   "bytes",
-		"time.precision.mode":    "adaptive",
-		"interval.handling.mode": "numeric",
-		"hstore.handling.mode":   "json",
-		"money.fraction.digits":  "2",
-	}
-}
-
 func schemaID(s stream.TableSchema) (string, error) {
 	s.ID = ""
 	b, err := json.Marshal(s)
@@ -211,8 +203,9 @@ func (r *relation) appendKey(dst []byte, t, old *tuple) []byte {
 		if n > 0 {
 			dst = append(dst, ',')
 		}
-		dst = append(dst, r.columns[i].prefix...)
-		dst = r.columns[i].appendValue(dst, t, old, i)
+		c := &r.columns[i]
+		dst = append(dst, c.prefix...)
+		dst = appendValue(dst, r.keys[n], c.placeholder, t, old, i)
 	}
 	return append(dst, '}')
 }
@@ -227,7 +220,7 @@ func (r *relation) appendRow(dst []byte, t, old *tuple, unavailable []byte) (row
 			dst = append(dst, ',')
 		}
 		dst = append(dst, c.prefix...)
-		dst = c.appendValue(dst, t, old, i)
+		dst = appendValue(dst, c.encode, c.placeholder, t, old, i)
 		if t.kinds[i] == 'u' && (old == nil || old.kinds[i] != 't') {
 			if len(unavailable) > 1 {
 				unavailable = append(unavailable, ',')
@@ -238,15 +231,15 @@ func (r *relation) appendRow(dst []byte, t, old *tuple, unavailable []byte) (row
 	return append(dst, '}'), unavailable
 }
 
-func (c *column) appendValue(dst []byte, t, old *tuple, i int) []byte {
+func appendValue(dst []byte, encode encoder, placeholder []byte, t, old *tuple, i int) []byte {
 	switch t.kinds[i] {
 	case 't':
-		return c.encode.append(dst, t.values[i])
+		return encode.append(dst, t.values[i])
 	case 'u':
 		if old != nil && old.kinds[i] == 't' {
-			return c.encode.append(dst, old.values[i])
+			return encode.append(dst, old.values[i])
 		}
-		return append(dst, c.placeholder...)
+		return append(dst, placeholder...)
 	}
 	return append(dst, "null"...)
 }
@@ -435,7 +428,7 @@ func (s *Source) change(ctx context.Context, w *cdc.Writer, e *envelope, r *rela
 		}
 		return s.put(ctx, w, e, r, op, before, after, before, nil, lsn)
 	}
-	if r.outbox != nil && op == stream.Create {
+	if r.outbox != nil && op == stream.Create && !s.handling.skips(op) {
 		if err := s.route(ctx, w, r, after); err != nil {
 			return err
 		}
@@ -445,7 +438,7 @@ func (s *Source) change(ctx context.Context, w *cdc.Writer, e *envelope, r *rela
 
 // put writes a record with an after. old has values that after left out, where before is a whole row.
 func (s *Source) put(ctx context.Context, w *cdc.Writer, e *envelope, r *relation, op stream.Op, before, after, old *tuple, oldKey []byte, lsn uint64) error {
-	if w.Has(r.topic) {
+	if w.Has(r.topic) || s.handling.skips(op) {
 		w.Next()
 		return nil
 	}
@@ -480,7 +473,8 @@ func (s *Source) put(ctx context.Context, w *cdc.Writer, e *envelope, r *relatio
 // delete writes a delete, and a tombstone where there is a key. newKey is what the key was changed to, nil where the row
 // is gone.
 func (s *Source) delete(ctx context.Context, w *cdc.Writer, e *envelope, r *relation, before *tuple, newKey []byte, lsn uint64) error {
-	if !w.Has(r.topic) {
+	skipped := s.handling.skips(stream.Delete)
+	if !w.Has(r.topic) && !skipped {
 		rec := w.Record()
 		if rec.NoKey = len(r.key) == 0; !rec.NoKey {
 			rec.Key = r.appendKey(rec.Key, before, nil)
@@ -498,11 +492,14 @@ func (s *Source) delete(ctx context.Context, w *cdc.Writer, e *envelope, r *rela
 		}
 	}
 	w.Next()
-	if len(r.key) > 0 && !w.Has(r.topic) {
+	if len(r.key) > 0 && !w.Has(r.topic) && !skipped && !s.handling.noTombstones {
 		rec := w.Record()
 		rec.Key = r.appendKey(rec.Key, before, nil)
 		rec.NoValue = true
 		rec.Header(stream.SchemaHeader, r.schemaID)
+		if newKey != nil {
+			rec.Header(stream.NewKeyHeader, newKey)
+		}
 		if err := w.Append(ctx, r.topic, rec); err != nil {
 			return err
 		}
@@ -513,7 +510,7 @@ func (s *Source) delete(ctx context.Context, w *cdc.Writer, e *envelope, r *rela
 
 // truncate writes that a table was emptied.
 func (s *Source) truncate(ctx context.Context, w *cdc.Writer, e *envelope, r *relation, lsn uint64) error {
-	if !w.Has(r.topic) {
+	if !w.Has(r.topic) && !s.handling.skips(stream.Truncate) {
 		rec := w.Record()
 		rec.NoKey = true
 		rec.Value = e.tail(append(rec.Value, `{"before":null,"after":null`...), r, stream.Truncate, lsn)

@@ -44,6 +44,7 @@ type Source struct {
 	config      *pgx.ConnConfig
 	database    string
 	slot        string
+	handling    handling
 	outboxTable cdc.Pattern
 	patterns    []cdc.Pattern
 
@@ -78,6 +79,9 @@ func New(o Options) (*Source, error) {
 	s := &Source{o: o, config: config, database: config.Database, slot: slotName(o.Name)}
 	if s.database == "" {
 		s.database = config.User
+	}
+	if s.handling, err = readHandling(o.Properties); err != nil {
+		return nil, err
 	}
 	for _, t := range o.Tables {
 		p, err := cdc.ParsePattern(t)

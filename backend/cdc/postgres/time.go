@@ -171,22 +171,39 @@ func encodeDate(dst, text []byte) ([]byte, bool) {
 	return strconv.AppendInt(dst, epochDay(year, month, day), 10), true
 }
 
-// encodeTime counts microseconds of the day; a divisor of 1000 makes them milliseconds.
-func encodeTime(divisor int64) encoder {
+// timeUnit is how many microseconds one of it has, or minus how many of it a microsecond has.
+type timeUnit int64
+
+const (
+	milliseconds timeUnit = 1000
+	microseconds timeUnit = 1
+	nanoseconds  timeUnit = -1000
+)
+
+// of counts micros; what int64 cannot hold is its end.
+func (u timeUnit) of(micros int64) int64 {
+	if u < 0 {
+		return saturatingMul(micros, -int64(u))
+	}
+	return floorDiv(micros, int64(u))
+}
+
+// encodeTime counts from midnight.
+func encodeTime(unit timeUnit) encoder {
 	return func(dst, text []byte) ([]byte, bool) {
 		s := scanner{text: text}
 		c := s.clock()
 		if !s.done() {
 			return dst, false
 		}
-		return strconv.AppendInt(dst, c.micros()/divisor, 10), true
+		return strconv.AppendInt(dst, unit.of(c.micros()), 10), true
 	}
 }
 
-// encodeTimestamp counts microseconds from 1970 as if in UTC; a divisor of 1000 makes them milliseconds.
-func encodeTimestamp(divisor int64) encoder {
+// encodeTimestamp counts from 1970 as if in UTC.
+func encodeTimestamp(unit timeUnit) encoder {
 	infinity, minusInfinity := int64(math.MaxInt64), int64(math.MinInt64)
-	if divisor == 1000 {
+	if unit == milliseconds {
 		infinity, minusInfinity = millisTimestampInfinity, millisTimestampMinInfinity
 	}
 	return func(dst, text []byte) ([]byte, bool) {
@@ -205,7 +222,7 @@ func encodeTimestamp(divisor int64) encoder {
 			return dst, false
 		}
 		micros := epochDay(year, month, day)*microsPerDay + c.micros()
-		return strconv.AppendInt(dst, floorDiv(micros, divisor), 10), true
+		return strconv.AppendInt(dst, unit.of(micros), 10), true
 	}
 }
 
@@ -233,12 +250,7 @@ func encodeTimestamptz(digits int) encoder {
 		if !s.done() || zone != 0 {
 			return dst, false
 		}
-		dst = append(dst, '"')
-		dst = appendYear(dst, year)
-		dst = append(dst, '-')
-		dst = append2(dst, month)
-		dst = append(dst, '-')
-		dst = append2(dst, day)
+		dst = appendDate(append(dst, '"'), year, month, day)
 		dst = append(dst, 'T')
 		dst = appendClock(dst, c, digits)
 		return append(dst, 'Z', '"'), true
@@ -259,12 +271,54 @@ func encodeTimetz(dst, text []byte) ([]byte, bool) {
 		c = clock{hour: micros / (3600 * microsPerSecond), minute: micros / (60 * microsPerSecond) % 60,
 			second: micros / microsPerSecond % 60, micro: micros % microsPerSecond}
 	}
+	dst = appendClock(append(dst, '"'), c, c.digits())
+	return append(dst, 'Z', '"'), true
+}
+
+// digits is how many the fraction has without trailing zeros.
+func (c clock) digits() int {
 	digits := 6
 	for v := c.micro; digits > 0 && v%10 == 0; v /= 10 {
 		digits--
 	}
-	dst = append(dst, '"')
-	dst = appendClock(dst, c, digits)
+	return digits
+}
+
+// encodeISODate writes YYYY-MM-DDZ.
+func encodeISODate(dst, text []byte) ([]byte, bool) {
+	s := scanner{text: text}
+	year, month, day := s.date()
+	year = s.era(year)
+	if !s.done() {
+		return dst, false // an infinite date stays the text that it is
+	}
+	dst = appendDate(append(dst, '"'), year, month, day)
+	return append(dst, 'Z', '"'), true
+}
+
+// encodeISOTime writes HH:MM:SS[.ffffff]Z, the fraction without trailing zeros.
+func encodeISOTime(dst, text []byte) ([]byte, bool) {
+	s := scanner{text: text}
+	c := s.clock()
+	if !s.done() {
+		return dst, false
+	}
+	dst = appendClock(append(dst, '"'), c, c.digits())
+	return append(dst, 'Z', '"'), true
+}
+
+// encodeISOTimestamp writes both with a T between.
+func encodeISOTimestamp(dst, text []byte) ([]byte, bool) {
+	s := scanner{text: text}
+	year, month, day := s.date()
+	s.expect(' ')
+	c := s.clock()
+	year = s.era(year)
+	if !s.done() {
+		return dst, false // an infinite one stays the text that it is
+	}
+	dst = appendDate(append(dst, '"'), year, month, day)
+	dst = appendClock(append(dst, 'T'), c, c.digits())
 	return append(dst, 'Z', '"'), true
 }
 
@@ -280,6 +334,12 @@ func appendYear(dst []byte, year int64) []byte {
 		dst = append(dst, '0')
 	}
 	return strconv.AppendInt(dst, year, 10)
+}
+
+func appendDate(dst []byte, year, month, day int64) []byte {
+	dst = append(appendYear(dst, year), '-')
+	dst = append(append2(dst, month), '-')
+	return append2(dst, day)
 }
 
 func append2(dst []byte, v int64) []byte {
@@ -302,11 +362,20 @@ func appendClock(dst []byte, c clock, digits int) []byte {
 	return dst
 }
 
-// encodeInterval counts microseconds, a month being a twelfth of 365.25 days. What int64 cannot hold is its end.
-func encodeInterval(dst, text []byte) ([]byte, bool) {
-	s := scanner{text: text}
-	var months, days, micros int64
-	for first := true; len(s.text) > 0; first = false {
+// interval is one in its parts, each with its own sign.
+type interval struct {
+	years, months, days int64
+	negative            bool // the clock is
+	clock               clock
+}
+
+// interval reads what IntervalStyle=postgres writes.
+func (s *scanner) interval() interval {
+	var v interval
+	if len(s.text) == 0 {
+		s.bad = true
+	}
+	for first := true; len(s.text) > 0 && !s.bad; first = false {
 		if !first {
 			s.expect(' ')
 		}
@@ -316,33 +385,72 @@ func encodeInterval(dst, text []byte) ([]byte, bool) {
 		} else {
 			s.accept('+')
 		}
-		v := s.number(1, 10)
+		n := s.number(1, 10)
 		switch {
 		case s.is(':'):
-			c := clock{hour: v}
 			s.expect(':')
-			c.minute = s.number(2, 2)
+			v.negative, v.clock.hour = sign < 0, n
+			v.clock.minute = s.number(2, 2)
 			s.expect(':')
-			c.second = s.number(2, 2)
-			c.micro = s.fraction()
-			total := saturatingAdd(saturatingMul(c.hour, 3600*microsPerSecond), (c.minute*60+c.second)*microsPerSecond+c.micro)
-			micros = sign * min(total, math.MaxInt64)
+			v.clock.second = s.number(2, 2)
+			v.clock.micro = s.fraction()
 		case s.word(" years"), s.word(" year"):
-			months += sign * v * 12
+			v.years = sign * n
 		case s.word(" mons"), s.word(" mon"):
-			months += sign * v
+			v.months = sign * n
 		case s.word(" days"), s.word(" day"):
-			days = sign * v
+			v.days = sign * n
 		default:
-			return dst, false
-		}
-		if s.bad {
-			return dst, false
+			s.bad = true
 		}
 	}
-	if len(text) == 0 {
+	return v
+}
+
+// encodeInterval counts microseconds, a month being a twelfth of 365.25 days. What int64 cannot hold is its end.
+func encodeInterval(dst, text []byte) ([]byte, bool) {
+	s := scanner{text: text}
+	v := s.interval()
+	if !s.done() {
 		return dst, false
 	}
-	total := saturatingAdd(saturatingMul(months, microsPerMonth), saturatingMul(days, microsPerDay))
+	total := saturatingAdd(saturatingMul(v.years*12+v.months, microsPerMonth), saturatingMul(v.days, microsPerDay))
+	micros := saturatingAdd(saturatingMul(v.clock.hour, 3600*microsPerSecond), clock{minute: v.clock.minute, second: v.clock.second, micro: v.clock.micro}.micros())
+	if v.negative {
+		micros = -micros
+	}
 	return strconv.AppendInt(dst, saturatingAdd(total, micros), 10), true
+}
+
+// encodeIntervalText writes every part: P1Y2M3DT4H5M6.78S.
+func encodeIntervalText(dst, text []byte) ([]byte, bool) {
+	s := scanner{text: text}
+	v := s.interval()
+	if !s.done() {
+		return dst, false
+	}
+	dst = strconv.AppendInt(append(dst, '"', 'P'), v.years, 10)
+	dst = strconv.AppendInt(append(dst, 'Y'), v.months, 10)
+	dst = strconv.AppendInt(append(dst, 'M'), v.days, 10)
+	dst = append(dst, 'D', 'T')
+	sign := func(n int64) {
+		if v.negative && n != 0 {
+			dst = append(dst, '-')
+		}
+	}
+	sign(v.clock.hour)
+	dst = strconv.AppendInt(dst, v.clock.hour, 10)
+	dst = append(dst, 'H')
+	sign(v.clock.minute)
+	dst = strconv.AppendInt(dst, v.clock.minute, 10)
+	dst = append(dst, 'M')
+	sign(v.clock.second + v.clock.micro)
+	dst = strconv.AppendInt(dst, v.clock.second, 10)
+	if n := v.clock.digits(); n > 0 {
+		dst = append(dst, '.')
+		for i, unit := 0, int64(100_000); i < n; i, unit = i+1, unit/10 {
+			dst = append(dst, byte('0'+v.clock.micro/unit%10))
+		}
+	}
+	return append(dst, 'S', '"'), true
 }

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/base64"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -104,20 +105,41 @@ func (c typeCache) encoder(values *codec, oid uint32, mod int32) (encode encoder
 	case pgtype.Float4OID, pgtype.Float8OID:
 		return encodeFloat, nullText
 	case pgtype.NumericOID:
+		switch values.words[decimalOption] {
+		case "string":
+			return encodeDecimalText, placeholderString
+		case "double":
+			return encodeDouble, nullText
+		}
 		if mod < 0 {
 			return values.variableDecimal, nullText
 		}
 		return values.decimal(numericScale(mod)), nullText
 	case moneyOID:
-		return values.money, nullText
+		return values.money(values.words[decimalOption]), nullText
 	case pgtype.ByteaOID:
-		return encodeBytea, placeholderBytes
+		switch values.words[binaryOption] {
+		case "hex":
+			return encodeHex, placeholderString
+		case "base64-url-safe":
+			return encodeBase64(base64.URLEncoding), placeholderBytes
+		}
+		return encodeBase64(base64.StdEncoding), placeholderBytes
 	case pgtype.DateOID:
+		if values.words[timeOption] == "isostring" {
+			return encodeISODate, nullText
+		}
 		return encodeDate, nullText
 	case pgtype.TimeOID:
-		return encodeTime(timeDivisor(mod)), nullText
+		if values.words[timeOption] == "isostring" {
+			return encodeISOTime, nullText
+		}
+		return encodeTime(values.unit(mod, false)), nullText
 	case pgtype.TimestampOID:
-		return encodeTimestamp(timeDivisor(mod)), nullText
+		if values.words[timeOption] == "isostring" {
+			return encodeISOTimestamp, nullText
+		}
+		return encodeTimestamp(values.unit(mod, true)), nullText
 	case pgtype.TimestamptzOID:
 		digits := int(mod)
 		if digits < 0 || digits > 6 {
@@ -127,6 +149,9 @@ func (c typeCache) encoder(values *codec, oid uint32, mod int32) (encode encoder
 	case pgtype.TimetzOID:
 		return encodeTimetz, nullText
 	case pgtype.IntervalOID:
+		if values.words[intervalOption] == "string" {
+			return encodeIntervalText, nullText
+		}
 		return encodeInterval, nullText
 	case pgtype.PointOID:
 		return values.point, nullText
@@ -137,9 +162,21 @@ func (c typeCache) encoder(values *codec, oid uint32, mod int32) (encode encoder
 		return values.bits, nullText
 	}
 	if t.Kind == "b" && t.Name == "hstore" {
+		if values.words[hstoreOption] == "map" {
+			return values.hstoreObject, placeholderMap
+		}
 		return values.hstore, placeholderHstore
 	}
 	return encodeString, placeholderString
+}
+
+// keyEncoder is the encoder of a key's column: values that the database takes for equal are the same bytes.
+func (c typeCache) keyEncoder(values *codec, oid uint32, mod int32) encoder {
+	if t, mod := c.root(oid, mod); t.OID == pgtype.NumericOID && mod < 0 && values.words[decimalOption] != "string" && values.words[decimalOption] != "double" {
+		return values.shortDecimal
+	}
+	encode, _ := c.encoder(values, oid, mod)
+	return encode
 }
 
 const moneyOID = 790
@@ -166,10 +203,23 @@ func numericScale(mod int32) int {
 	return (scale ^ 1024) - 1024
 }
 
-// timeDivisor is Debezium's adaptive precision: declared ones of up to 3 digits are milliseconds.
-func timeDivisor(mod int32) int64 {
-	if mod >= 0 && mod <= 3 {
-		return 1000
+// unit is what times and timestamps of a precision count. Debezium's adaptive precision takes milliseconds for declared
+// ones of up to 3 digits.
+func (c *codec) unit(mod int32, timestamp bool) timeUnit {
+	switch c.words[timeOption] {
+	case "connect":
+		return milliseconds
+	case "microseconds":
+		return microseconds
+	case "nanoseconds":
+		return nanoseconds
+	case "adaptive_time_microseconds":
+		if !timestamp {
+			return microseconds
+		}
 	}
-	return 1
+	if mod >= 0 && mod <= 3 {
+		return milliseconds
+	}
+	return microseconds
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"freshet/backend/cdc/postgres"
 	"freshet/backend/stream"
 )
 
@@ -90,6 +91,11 @@ var typeCases = []typeCase{
 	{typ: "int4multirange", since: 14, values: []string{"'{[1,3),[5,8)}'"}},
 	{typ: "point", values: []string{"'(1,2.5)'"}},
 	{typ: "box", values: []string{"'(1,2),(0,0)'"}},
+	{typ: "lseg", values: []string{"'[(1,2),(3.5,-4)]'"}},
+	{typ: "path", values: []string{"'((0,0),(1,1),(2,0))'", "'[(0,0),(1,1),(2,0)]'"}},
+	{typ: "polygon", values: []string{"'((0,0),(1,1),(2,0))'"}},
+	{typ: "circle", values: []string{"'<(1,2),3.5>'"}},
+	{typ: "line", values: []string{"'{1,-2,0.5}'"}},
 	{typ: "tsvector", values: []string{"'a b:1A'"}},
 	{typ: "tsquery", values: []string{"'a & b'"}},
 	{typ: "ltree", values: []string{"'a.b.c'"}},
@@ -121,6 +127,7 @@ var typeCases = []typeCase{
 	{typ: "uuid[]", values: []string{"'{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11,NULL}'"}},
 	{typ: "inet[]", values: []string{"'{10.0.0.1}'"}},
 	{typ: "money[]", values: []string{`'{"$1,234.50",NULL}'`}},
+	{typ: "point[]", values: []string{`'{"(1,2)",NULL}'`}},
 	{typ: "box[]", values: []string{"'{(1,1),(0,0);(2,2),(0,0)}'"}},
 	{typ: "int4range[]", values: []string{`'{"[1,3)",empty}'`}},
 	{typ: "mood[]", values: []string{`'{ok,"very happy",NULL}'`}},
@@ -145,7 +152,18 @@ type row struct {
 // TestTypes holds every type's values against the golden file: as the snapshot writes them, as the stream does, and in
 // every version of the server.
 func TestTypes(t *testing.T) {
-	file := filepath.Join("testdata", "types.golden.json")
+	checkTypes(t, "types", nil, versions()...)
+	for mode, properties := range likeModes {
+		if len(properties) > 0 {
+			t.Run(mode, func(t *testing.T) { checkTypes(t, "types_"+mode, properties, 18) })
+		}
+	}
+}
+
+// checkTypes holds the types' values, written under some of Debezium's options, against a golden file, which
+// TestLikeDebezium's Debezium agrees with.
+func checkTypes(t *testing.T, name string, properties map[string]string, versions ...int) {
+	file := filepath.Join("testdata", name+".golden.json")
 	golden := map[string]goldenType{}
 	if !*update {
 		b, err := os.ReadFile(file)
@@ -161,7 +179,7 @@ func TestTypes(t *testing.T) {
 		}
 	}
 	var written []goldenType
-	eachVersion(t, func(t *testing.T, db *database) {
+	eachOf(t, versions, func(t *testing.T, db *database) {
 		db.exec(typeSetup)
 		var insert strings.Builder
 		for i, c := range typeCases {
@@ -174,7 +192,7 @@ func TestTypes(t *testing.T) {
 			}
 		}
 		db.exec(insert.String())
-		c := startCapture(t, db)
+		c := startCapture(t, db, func(o *postgres.Options) { o.Properties = properties })
 		c.streaming()
 		db.exec(strings.ReplaceAll(insert.String(), " SELECT ", " SELECT 100 + "))
 		c.caughtUp()

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"math"
 	"math/bits"
 	"strconv"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"freshet/backend/stream"
@@ -27,7 +29,8 @@ func (e encoder) append(dst, text []byte) []byte {
 
 const hexUpper = "0123456789ABCDEF"
 
-// encodeString carries the text as it is. Bytes that are no UTF-8 become U+FFFD.
+// encodeString carries the text as it is. Bytes that are no UTF-8 become U+FFFD; characters beyond U+FFFF are escaped, as
+// Jackson does, since keys are compared by their bytes.
 func encodeString(dst, text []byte) ([]byte, bool) {
 	dst = append(dst, '"')
 	start := 0
@@ -39,10 +42,16 @@ func encodeString(dst, text []byte) ([]byte, bool) {
 		}
 		if c >= utf8.RuneSelf {
 			r, n := utf8.DecodeRune(text[i:])
-			if r == utf8.RuneError && n == 1 {
+			switch {
+			case r == utf8.RuneError && n == 1:
 				dst = append(dst, text[start:i]...)
 				dst = append(dst, "\uFFFD"...)
 				start = i + 1
+			case n == 4:
+				dst = append(dst, text[start:i]...)
+				high, low := utf16.EncodeRune(r)
+				dst = appendEscaped(appendEscaped(dst, uint16(high)), uint16(low))
+				start = i + n
 			}
 			i += n
 			continue
@@ -62,13 +71,17 @@ func encodeString(dst, text []byte) ([]byte, bool) {
 		case '\t':
 			dst = append(dst, '\\', 't')
 		default:
-			dst = append(dst, '\\', 'u', '0', '0', hexUpper[c>>4], hexUpper[c&15])
+			dst = appendEscaped(dst, uint16(c))
 		}
 		i++
 		start = i
 	}
 	dst = append(dst, text[start:]...)
 	return append(dst, '"'), true
+}
+
+func appendEscaped(dst []byte, unit uint16) []byte {
+	return append(dst, '\\', 'u', hexUpper[unit>>12], hexUpper[unit>>8&15], hexUpper[unit>>4&15], hexUpper[unit&15])
 }
 
 func encodeBool(dst, text []byte) ([]byte, bool) {
@@ -93,18 +106,94 @@ func encodeInt(dst, text []byte) ([]byte, bool) {
 	return append(dst, text...), true
 }
 
-// encodeFloat passes JSON's numbers through; NaN and the infinities become strings, as Jackson writes them.
+// encodeFloat writes a number as Java's Double.toString does, so that keys have Debezium's bytes: at least one digit behind
+// the point and, outside of 10^-3 to 10^7, one before it and an exponent. The digits are PostgreSQL's, the fewest that
+// give the number back. NaN and the infinities become strings, as Jackson writes them.
 func encodeFloat(dst, text []byte) ([]byte, bool) {
 	switch string(text) {
 	case "NaN", "Infinity", "-Infinity":
-		dst = append(dst, '"')
-		dst = append(dst, text...)
-		return append(dst, '"'), true
+		return encodeString(dst, text)
 	}
 	if !isJSONNumber(text) {
 		return dst, false
 	}
-	return append(dst, text...), true
+	start := len(dst)
+	if text[0] == '-' {
+		dst, text = append(dst, '-'), text[1:]
+	}
+	mantissa, power := text, 0
+	if e := bytes.IndexAny(text, "eE"); e >= 0 {
+		var err error
+		if power, err = strconv.Atoi(string(text[e+1:])); err != nil || power > maxPower || power < -maxPower {
+			return dst[:start], false
+		}
+		mantissa = text[:e]
+	}
+	var store [64]byte
+	whole, fraction, _ := bytes.Cut(mantissa, []byte{'.'})
+	digits := append(append(store[:0], whole...), fraction...)
+	power += len(whole) - 1 // of ten, of the first digit
+	for len(digits) > 0 && digits[0] == '0' {
+		digits = digits[1:]
+		power--
+	}
+	digits = bytes.TrimRight(digits, "0")
+	switch {
+	case len(digits) == 0:
+		return append(dst, "0.0"...), true
+	case power < -3 || power >= 7:
+		dst = appendFraction(append(dst, digits[0], '.'), digits[1:])
+		return strconv.AppendInt(append(dst, 'E'), int64(power), 10), true
+	case power < 0:
+		dst = append(dst, "0.00"[:1-power]...)
+		return append(dst, digits...), true
+	}
+	for ; power >= 0; power-- {
+		if len(digits) == 0 {
+			dst = append(dst, '0')
+			continue
+		}
+		dst, digits = append(dst, digits[0]), digits[1:]
+	}
+	return appendFraction(append(dst, '.'), digits), true
+}
+
+const maxPower = 9999 // beyond any double's
+
+func appendFraction(dst, digits []byte) []byte {
+	if len(digits) == 0 {
+		return append(dst, '0')
+	}
+	return append(dst, digits...)
+}
+
+// encodeDouble writes a decimal as the double next to it.
+func encodeDouble(dst, text []byte) ([]byte, bool) {
+	v, err := strconv.ParseFloat(string(text), 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return dst, false
+	}
+	switch {
+	case math.IsInf(v, 1):
+		return append(dst, `"Infinity"`...), true
+	case math.IsInf(v, -1):
+		return append(dst, `"-Infinity"`...), true
+	}
+	var store [32]byte
+	return encodeFloat(dst, strconv.AppendFloat(store[:0], v, 'e', -1, 64))
+}
+
+// encodeDecimalText writes a decimal's own text. What is no number has Debezium's words.
+func encodeDecimalText(dst, text []byte) ([]byte, bool) {
+	switch string(text) {
+	case "NaN":
+		return append(dst, `"NAN"`...), true
+	case "Infinity":
+		return append(dst, `"POSITIVE_INFINITY"`...), true
+	case "-Infinity":
+		return append(dst, `"NEGATIVE_INFINITY"`...), true
+	}
+	return encodeString(dst, text)
 }
 
 func allDigits(b []byte) bool {
@@ -152,7 +241,8 @@ func isJSONNumber(b []byte) bool {
 
 // codec holds what encoders use from value to value. One goroutine at a time encodes with it.
 type codec struct {
-	limbs   []uint64 // little end first
+	words   map[string]string // as in handling
+	limbs   []uint64          // little end first
 	digits  []byte
 	bytes   []byte
 	text    []byte
@@ -203,6 +293,15 @@ func (c *codec) decimal(scale int) encoder {
 // variableDecimal encodes a numeric without a declared scale as VariableScaleDecimal. The scale is the value's own:
 // trailing zeros, which Debezium strips, come back as they were.
 func (c *codec) variableDecimal(dst, text []byte) ([]byte, bool) {
+	return c.scaled(dst, text, false)
+}
+
+// shortDecimal is variableDecimal without trailing zeros: equal keys are the same bytes.
+func (c *codec) shortDecimal(dst, text []byte) ([]byte, bool) {
+	return c.scaled(dst, text, true)
+}
+
+func (c *codec) scaled(dst, text []byte, short bool) ([]byte, bool) {
 	if out, ok := numericSpecial(append(dst, `{"scale":0,"value":`...), text); ok {
 		return append(out, '}'), true
 	}
@@ -211,6 +310,9 @@ func (c *codec) variableDecimal(dst, text []byte) ([]byte, bool) {
 		return dst, false
 	}
 	c.digits = digits[:0]
+	for short && scale > 0 && digits[len(digits)-1] == '0' && len(digits) > 1 {
+		digits, scale = digits[:len(digits)-1], scale-1
+	}
 	dst = append(dst, `{"scale":`...)
 	dst = strconv.AppendInt(dst, int64(scale), 10)
 	dst = append(dst, `,"value":`...)
@@ -218,25 +320,33 @@ func (c *codec) variableDecimal(dst, text []byte) ([]byte, bool) {
 	return append(dst, '}'), true
 }
 
-// money encodes what lc_monetary=C writes ("-$1,234.50") as a decimal of two digits.
-func (c *codec) money(dst, text []byte) ([]byte, bool) {
-	plain := c.text[:0]
-	for _, b := range text {
-		switch {
-		case b >= '0' && b <= '9', b == '.', b == '-':
-			plain = append(plain, b)
-		case b == '$', b == ',':
-		default:
+// money encodes what lc_monetary=C writes ("-$1,234.50") as a decimal of two digits, in a mode of decimal.handling.mode.
+func (c *codec) money(mode string) encoder {
+	return func(dst, text []byte) ([]byte, bool) {
+		plain := c.text[:0]
+		for _, b := range text {
+			switch {
+			case b >= '0' && b <= '9', b == '.', b == '-':
+				plain = append(plain, b)
+			case b == '$', b == ',':
+			default:
+				return dst, false
+			}
+		}
+		c.text = plain[:0]
+		negative, digits, scale, ok := c.split(plain)
+		if !ok || scale != 2 {
 			return dst, false
 		}
+		c.digits = digits[:0]
+		switch {
+		case mode == "string":
+			return encodeString(dst, plain)
+		case mode == "double":
+			return encodeDouble(dst, plain)
+		}
+		return c.unscaled(dst, negative, digits), true
 	}
-	c.text = plain[:0]
-	negative, digits, scale, ok := c.split(plain)
-	if !ok || scale != 2 {
-		return dst, false
-	}
-	c.digits = digits[:0]
-	return c.unscaled(dst, negative, digits), true
 }
 
 // split takes a plain decimal number apart. digits is c's own buffer.
@@ -315,28 +425,46 @@ func appendBase64(dst, b []byte) []byte {
 	return append(dst, '"')
 }
 
-// encodeBytea turns \x… into base64, three bytes at a time.
-func encodeBytea(dst, text []byte) ([]byte, bool) {
-	if len(text) < 2 || text[0] != '\\' || text[1] != 'x' || len(text)%2 != 0 {
+// encodeBase64 turns \x… into base64, three bytes at a time.
+func encodeBase64(encoding *base64.Encoding) encoder {
+	return func(dst, text []byte) ([]byte, bool) {
+		if !isHex(text) {
+			return dst, false
+		}
+		dst = append(dst, '"')
+		var group [3]byte
+		n := 0
+		for i := 2; i < len(text); i += 2 {
+			group[n] = unhex(text[i])<<4 | unhex(text[i+1])
+			if n++; n == 3 {
+				dst = encoding.AppendEncode(dst, group[:])
+				n = 0
+			}
+		}
+		dst = encoding.AppendEncode(dst, group[:n])
+		return append(dst, '"'), true
+	}
+}
+
+// encodeHex carries the digits of \x… as they are.
+func encodeHex(dst, text []byte) ([]byte, bool) {
+	if !isHex(text) {
 		return dst, false
 	}
-	start := len(dst)
-	dst = append(dst, '"')
-	var group [3]byte
-	n := 0
-	for i := 2; i < len(text); i += 2 {
-		hi, lo := unhex(text[i]), unhex(text[i+1])
-		if hi > 15 || lo > 15 {
-			return dst[:start], false
-		}
-		group[n] = hi<<4 | lo
-		if n++; n == 3 {
-			dst = base64.StdEncoding.AppendEncode(dst, group[:])
-			n = 0
+	return encodeString(dst, text[2:])
+}
+
+// isHex reports whether text is a bytea as bytea_output=hex writes it.
+func isHex(text []byte) bool {
+	if len(text) < 2 || text[0] != '\\' || text[1] != 'x' || len(text)%2 != 0 {
+		return false
+	}
+	for _, b := range text[2:] {
+		if unhex(b) > 15 {
+			return false
 		}
 	}
-	dst = base64.StdEncoding.AppendEncode(dst, group[:n])
-	return append(dst, '"'), true
+	return true
 }
 
 func unhex(c byte) byte {
@@ -382,18 +510,29 @@ func (c *codec) bits(dst, text []byte) ([]byte, bool) {
 
 // hstore carries "a"=>"1", "b"=>NULL as the text of a JSON object.
 func (c *codec) hstore(dst, text []byte) ([]byte, bool) {
-	object := append(c.bytes[:0], '{')
+	object, ok := c.hstoreObject(c.bytes[:0], text)
+	c.bytes = object[:0]
+	if !ok {
+		return dst, false
+	}
+	return encodeString(dst, object)
+}
+
+// hstoreObject carries the same as a JSON object.
+func (c *codec) hstoreObject(dst, text []byte) ([]byte, bool) {
+	start := len(dst)
+	object := append(dst, '{')
 	for first := true; len(text) > 0; first = false {
 		if !first {
 			if len(text) < 2 || text[0] != ',' || text[1] != ' ' {
-				return dst, false
+				return object[:start], false
 			}
 			text = text[2:]
 			object = append(object, ',')
 		}
 		key, rest, ok := c.quoted(text)
 		if !ok || len(rest) < 2 || rest[0] != '=' || rest[1] != '>' {
-			return dst, false
+			return object[:start], false
 		}
 		object, _ = encodeString(object, key)
 		object = append(object, ':')
@@ -405,14 +544,12 @@ func (c *codec) hstore(dst, text []byte) ([]byte, bool) {
 		}
 		value, rest, ok := c.quoted(text)
 		if !ok {
-			return dst, false
+			return object[:start], false
 		}
 		object, _ = encodeString(object, value)
 		text = rest
 	}
-	object = append(object, '}')
-	c.bytes = object[:0]
-	return encodeString(dst, object)
+	return append(object, '}'), true
 }
 
 // quoted reads a string in double quotes with backslash escapes. It is valid until the next call.
@@ -551,6 +688,7 @@ func (c *codec) point(dst, text []byte) ([]byte, bool) {
 var (
 	placeholderString = []byte(`"` + stream.UnavailableText + `"`)
 	placeholderBytes  = []byte(`"` + base64.StdEncoding.EncodeToString([]byte(stream.UnavailableText)) + `"`)
+	placeholderMap    = []byte(`{"` + stream.UnavailableText + `":"` + stream.UnavailableText + `"}`)
 	placeholderHstore = []byte(`"{\"` + stream.UnavailableText + `\":\"` + stream.UnavailableText + `\"}"`)
 	placeholderUUIDs  = []byte(`["b68a35a7-17ad-35b3-af2a-ae46edb4545a"]`)
 	placeholderInts   = intPlaceholder()

@@ -2619,6 +2619,10 @@ export interface components {
             outbox?: string;
             /** @description Of the topics; the name unless given */
             prefix?: string;
+            /** @description Debezium's options by their names: decimal.handling.mode, binary.handling.mode, time.precision.mode, interval.handling.mode, hstore.handling.mode, tombstones.on.delete, skipped.operations */
+            properties?: {
+                [key: string]: string;
+            };
             /** @description Patterns SCHEMA.TABLE; * stands for any part */
             tables?: string[] | null;
             /** @enum {string} */

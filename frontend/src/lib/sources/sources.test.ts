@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { MapData, Reading, Sink, Source } from '../api/types'
 import { behind, effects, fed, answer as sinkAnswer } from './sinks'
-import { answer, cutOff, lsn, patterns, positions, risk, showsPassword, withPassword, wrongName } from './sources'
+import { answer, cutOff, lsn, patterns, positions, properties, risk, showsPassword, withPassword, wrongName } from './sources'
 
 const reading = (value: number | null, unit: string, why = ''): Reading =>
   value === null
@@ -88,6 +88,11 @@ describe('a connection string', () => {
 
 test('patterns and names', () => {
   expect(patterns(' public.*, sales.orders\n')).toEqual(['public.*', 'sales.orders'])
+  expect(properties(' decimal.handling.mode=string, skipped.operations=c,u ')).toEqual({
+    'decimal.handling.mode': 'string',
+    'skipped.operations': 'c,u',
+  })
+  expect(properties('nonsense')).toEqual({ nonsense: '' })
   expect(wrongName('shop-1')).toBe('')
   expect(wrongName('a b')).not.toBe('')
 })

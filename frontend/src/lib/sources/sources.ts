@@ -139,6 +139,18 @@ export const showsPassword = (dsn: string): boolean => /^postgres(ql)?:\/\/[^/?#
 /** Patterns as they are typed: commas, spaces or lines between them. */
 export const patterns = (text: string): string[] => text.split(/[\s,]+/).filter(Boolean)
 
+/** Debezium's options as a person writes them: NAME=VALUE, several with commas, of which a value may have some, too. */
+export const properties = (text: string): Record<string, string> =>
+  Object.fromEntries(
+    text
+      .split(/,(?=\s*[\w.]+\s*=)/)
+      .filter((p) => p.trim())
+      .map((p) => {
+        const [name = '', ...value] = p.split('=')
+        return [name.trim(), value.join('=').trim()]
+      }),
+  )
+
 /** What a name of a source or a sink may not be; '' where nothing is wrong, or nothing is there yet. */
 export function wrongName(name: string): string {
   if (name === '') return ''
