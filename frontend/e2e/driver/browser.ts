@@ -48,7 +48,7 @@ export async function context(look: Look = {}): Promise<BrowserContext> {
 /** Everything that went wrong in a page: errors, refusals of the policy, requests elsewhere. */
 export function troubles(page: Page, origin: string): string[] {
   const found: string[] = []
-  page.on('pageerror', (e) => found.push(`error: ${e.message}`))
+  page.on('pageerror', (e) => found.push(`error: ${e.stack ?? e.message}`))
   page.on('console', (m) => {
     if (m.type() === 'error' && !/Failed to load resource/.test(m.text())) found.push(`console: ${m.text()}`)
   })
