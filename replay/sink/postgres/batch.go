@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -197,7 +198,7 @@ func (w *writer) readKey(b *batch, i int, o op, key, newKey *stream.Value) (bool
 	}
 	var reason string
 	if o.cells, reason = b.keyCells(l, key); reason == "" {
-		o.key = b.keyText(o.cells, len(l.key))
+		o.key = b.keyText(l, o.cells)
 		if newKey != nil {
 			o.other, reason = b.keyCells(l, newKey)
 		}
@@ -298,7 +299,7 @@ func (w *writer) readRow(ctx context.Context, b *batch, i int) (bool, error) {
 			}
 			b.cells = append(b.cells, cell)
 		}
-		o.key = b.keyText(at, len(l.key))
+		o.key = b.keyText(l, at)
 		b.cells = b.cells[:at]
 		b.ops = append(b.ops, o)
 		return true, nil
@@ -399,16 +400,21 @@ func (b *batch) cell(read convert, v *stream.Value) (cell, error) {
 	return cell{from, len(b.text)}, err
 }
 
-// keyText makes one string of n cells; different keys make different strings.
-func (b *batch) keyText(at, n int) string {
-	if n == 1 {
-		c := b.cells[at]
-		return string(b.text[c.from:c.to])
-	}
+// keyText makes one string of a key's cells; different keys make different strings. A decimal may be written with other
+// zeros at its end in the key than in the row.
+func (b *batch) keyText(l *layout, at int) string {
 	var s []byte
-	for _, c := range b.cells[at : at+n] {
-		s = binary.AppendUvarint(s, uint64(c.to-c.from))
-		s = append(s, b.text[c.from:c.to]...)
+	for i, k := range l.key {
+		c := b.cells[at+i]
+		text := b.text[c.from:c.to]
+		if t := l.types[k]; t.name == "numeric" && !t.array && bytes.IndexByte(text, '.') >= 0 {
+			text = bytes.TrimSuffix(bytes.TrimRight(text, "0"), []byte{'.'})
+		}
+		if len(l.key) == 1 {
+			return string(text)
+		}
+		s = binary.AppendUvarint(s, uint64(len(text)))
+		s = append(s, text...)
 	}
 	return string(s)
 }

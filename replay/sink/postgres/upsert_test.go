@@ -99,6 +99,31 @@ func TestChangedKeyMovesTheRow(t *testing.T) {
 	want(t, dsn, "(6,c,2.31,held)")
 }
 
+// TestDecimalKeysAreOneRow: a numeric without a scale has its zeros in the row, and none in the key.
+func TestDecimalKeysAreOneRow(t *testing.T) {
+	dsn := database(t)
+	schema := &stream.TableSchema{ID: "00000000000000ab", Database: "shop", Schema: "public", Table: "orders", Columns: []stream.Column{col("k", "numeric", 1), col("v", "text", 0)}}
+	k := func(unscaled string, scale int) string {
+		return fmt.Sprintf(`{"k":{"scale":%d,"value":%q}}`, scale, unscaled)
+	}
+	row := func(unscaled string, scale int, v string) string {
+		return fmt.Sprintf(`{"k":{"scale":%d,"value":%q},"v":%q}`, scale, unscaled, v)
+	}
+	_, w := open(t, postgres.Options{DSN: dsn}, shard)
+	write(t, w, schema,
+		event(0, "c", k("Cw==", 1), "", row("bg==", 2, "a")), // 1.10
+		event(1, "u", k("Cw==", 1), "", row("Cw==", 1, "b")), // 1.1
+		event(2, "c", k("Ag==", 0), "", row("AMg=", 2, "c")), // 2.00
+		event(3, "d", k("Ag==", 0), row("AMg=", 2, ""), ""))
+	if got := rows(t, dsn, "public.orders", "k"); !slices.Equal(got, []string{"(1.1,b)"}) {
+		t.Errorf("%q", got)
+	}
+	write(t, w, schema, event(4, "u", k("Cw==", 1), "", row("bg==", 2, "d")), event(5, "d", k("Cw==", 1), row("bg==", 2, ""), ""), tombstone(6, k("Cw==", 1)))
+	if got := rows(t, dsn, "public.orders", "k"); len(got) > 0 {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestUnavailableKeepsTheHeldValue(t *testing.T) {
 	for _, captured := range []bool{true, false} {
 		t.Run(fmt.Sprint("captured ", captured), func(t *testing.T) {
