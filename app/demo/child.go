@@ -30,7 +30,7 @@ type reply struct {
 	Error   string `json:"error,omitempty"`
 	Address string `json:"address,omitempty"` // of the endpoint, in the greeting
 	Done    int64  `json:"done,omitempty"`    // transactions committed, records handled
-	Steady  bool   `json:"steady,omitempty"`  // a consumer has committed once
+	Steady  bool   `json:"steady,omitempty"`  // a consumer has committed in each of its topics
 }
 
 // talk is a child's side of its pipes.

@@ -71,10 +71,11 @@ func TestChildRefusesNonsense(t *testing.T) {
 	}
 }
 
-// broker is a Kafka of this process with a topic that holds n new rows and one of a snapshot.
-func broker(t *testing.T, topic string, n int) (address string, admin *kadm.Client) {
+// broker is a Kafka of this process with a topic that holds n new rows and one of a snapshot, and more topics that hold
+// one.
+func broker(t *testing.T, topic string, n int, more ...string) (address string, admin *kadm.Client) {
 	t.Helper()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, topic))
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, append(more, topic)...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,6 +89,9 @@ func broker(t *testing.T, topic string, n int) (address string, admin *kadm.Clie
 	records := []*kgo.Record{kgo.StringRecord(`{"op":"r"}`)}
 	for i := range n {
 		records = append(records, kgo.StringRecord(fmt.Sprintf(`{"after":{"n":%d},"op":"c"}`, i)))
+	}
+	for _, name := range more {
+		records = append(records, &kgo.Record{Topic: name, Value: []byte(`{"op":"r"}`)})
 	}
 	if err := client.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
 		t.Fatal(err)

@@ -94,6 +94,7 @@ func (c *consumer) run(ctx context.Context) {
 
 // shift is a member of the group until ctx ends, and leaves it then with what it handled committed.
 func (c *consumer) shift(ctx context.Context) error {
+	committed := map[string]bool{} // of the callback, which one goroutine at a time calls
 	client, err := c.cluster.NewClient(kafka.Grant{Acts: []kafka.Act{kafka.Commit, kafka.Group}},
 		kgo.ClientID("demo-"+c.group),
 		kgo.ConsumerGroup(c.group),
@@ -103,9 +104,13 @@ func (c *consumer) shift(ctx context.Context) error {
 		kgo.AutoCommitMarks(),
 		kgo.AutoCommitInterval(commitEvery),
 		kgo.AutoCommitCallback(func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, r *kmsg.OffsetCommitResponse, err error) {
-			if err == nil && r != nil && len(r.Topics) > 0 {
-				c.steady.Store(true)
+			if err != nil || r == nil {
+				return
 			}
+			for _, t := range r.Topics {
+				committed[t.Topic] = true
+			}
+			c.steady.Store(len(committed) == len(c.topics))
 		}),
 		kgo.SessionTimeout(sessionLimit),
 		kgo.HeartbeatInterval(beatEvery),

@@ -145,26 +145,29 @@ func (f *faults) setSlow(ctx context.Context, slow bool) error {
 	return err
 }
 
-// stopSteady stops the process once it has committed: before that nobody could say how far behind it is.
+// stopSteady stops the process once it has committed in each of its topics: before that nobody could say how far behind it
+// is. Where a topic brings it nothing to commit it is not waited for long.
 func (f *faults) stopSteady(ctx context.Context) error {
 	p := f.w.sup.find(steadyGroup)
 	if p == nil {
 		return notRunning(steadyGroup)
 	}
-	ctx, cancel := context.WithTimeout(ctx, commandWait)
+	wait, cancel := context.WithTimeout(ctx, commandWait)
 	defer cancel()
-	for {
-		r, err := p.call(ctx, command{Do: "stats"})
-		switch {
-		case err != nil:
+	for wait.Err() == nil {
+		r, err := p.call(wait, command{Do: "stats"})
+		if err != nil && wait.Err() == nil {
 			return err
-		case r.Steady:
-			return p.signal(sigStop)
 		}
-		if clock.Sleep(ctx, steadyPoll) != nil {
-			return fault.New(fault.Unavailable, "start a fault", "try again in a moment", "the group %s has committed nothing yet", steadyGroup)
+		if r.Steady {
+			break
 		}
+		_ = clock.Sleep(wait, steadyPoll)
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return p.signal(sigStop)
 }
 
 func notRunning(name string) error {

@@ -307,7 +307,7 @@ func TestFaults(t *testing.T) {
 	if err := w.StartPostgres(ctx); err != nil {
 		t.Fatal(err)
 	}
-	address, _ := broker(t, "shop.public.orders", 10)
+	address, _ := broker(t, "shop.public.orders", 10, "shop.public.payments", "shop.public.shipments")
 	if err := w.StartConsumers(ctx, address); err != nil {
 		t.Fatal(err)
 	}
