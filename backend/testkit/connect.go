@@ -4,7 +4,6 @@ package testkit
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -27,9 +26,7 @@ type Connector struct {
 func Connect(t testing.TB, broker string, connectors ...Connector) {
 	t.Helper()
 	scripts := needKafka(t)
-	if out, err := exec.Command(filepath.Join(scripts, "fetch.sh"), "connect").CombinedOutput(); err != nil {
-		Missing(t, "Debezium", fmt.Errorf("%w\n%s", err, out))
-	}
+	fetchPeer(t, scripts, "connect", "Debezium")
 	dir, err := os.MkdirTemp("", "freshet-connect-")
 	if err != nil {
 		t.Fatal(err)

@@ -182,10 +182,16 @@ func needKafka(t testing.TB) string {
 	if _, err := exec.LookPath("java"); err != nil {
 		Missing(t, "Apache Kafka", err)
 	}
-	if out, err := exec.Command(filepath.Join(scripts, "fetch.sh"), "kafka").CombinedOutput(); err != nil {
-		Missing(t, "Apache Kafka", fmt.Errorf("%w\n%s", err, out))
-	}
+	fetchPeer(t, scripts, "kafka", "Apache Kafka")
 	return scripts
+}
+
+// fetchPeer has a peer's jars brought, or skips the test.
+func fetchPeer(t testing.TB, scripts, peer, system string) {
+	t.Helper()
+	if out, err := exec.Command(filepath.Join(scripts, "fetch.sh"), peer).CombinedOutput(); err != nil {
+		Missing(t, system, fmt.Errorf("%w\n%s", err, out))
+	}
 }
 
 // peerScripts finds build/peers above the test's working directory.

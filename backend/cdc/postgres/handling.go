@@ -9,7 +9,8 @@ import (
 	"freshet/backend/stream"
 )
 
-// handling says how changes are written, by Debezium's options and their words. The zero value is Debezium's default.
+// handling says how changes are written, by Debezium's options and their words. The zero value is Debezium's default, but
+// that truncates are written.
 type handling struct {
 	words map[string]string // of each option in handlingWords the one in use
 	// noTombstones leaves out what follows a delete.

@@ -111,6 +111,13 @@ func (s *scanner) date() (year, month, day int64) {
 	return year, month, day
 }
 
+// dateTime reads YYYY-MM-DD HH:MM:SS[.ffffff]; zone and era come later in the text.
+func (s *scanner) dateTime() (year, month, day int64, c clock) {
+	year, month, day = s.date()
+	s.expect(' ')
+	return year, month, day, s.clock()
+}
+
 // era turns year into the astronomical one and takes " BC" off.
 func (s *scanner) era(year int64) int64 {
 	if s.word(" BC") {
@@ -214,9 +221,7 @@ func encodeTimestamp(unit timeUnit) encoder {
 			return strconv.AppendInt(dst, minusInfinity, 10), true
 		}
 		s := scanner{text: text}
-		year, month, day := s.date()
-		s.expect(' ')
-		c := s.clock()
+		year, month, day, c := s.dateTime()
 		year = s.era(year)
 		if !s.done() {
 			return dst, false
@@ -242,9 +247,7 @@ func encodeTimestamptz(digits int) encoder {
 			return encodeString(dst, text)
 		}
 		s := scanner{text: text}
-		year, month, day := s.date()
-		s.expect(' ')
-		c := s.clock()
+		year, month, day, c := s.dateTime()
 		zone := s.zone()
 		year = s.era(year)
 		if !s.done() || zone != 0 {
@@ -310,9 +313,7 @@ func encodeISOTime(dst, text []byte) ([]byte, bool) {
 // encodeISOTimestamp writes both with a T between.
 func encodeISOTimestamp(dst, text []byte) ([]byte, bool) {
 	s := scanner{text: text}
-	year, month, day := s.date()
-	s.expect(' ')
-	c := s.clock()
+	year, month, day, c := s.dateTime()
 	year = s.era(year)
 	if !s.done() {
 		return dst, false // an infinite one stays the text that it is
@@ -352,12 +353,17 @@ func appendClock(dst []byte, c clock, digits int) []byte {
 	dst = append2(dst, c.minute)
 	dst = append(dst, ':')
 	dst = append2(dst, c.second)
+	return appendMicros(dst, c.micro, digits)
+}
+
+// appendMicros appends a point and so many digits of a fraction, nothing for none.
+func appendMicros(dst []byte, micro int64, digits int) []byte {
 	if digits == 0 {
 		return dst
 	}
 	dst = append(dst, '.')
 	for i, unit := 0, int64(100_000); i < digits; i, unit = i+1, unit/10 {
-		dst = append(dst, byte('0'+c.micro/unit%10))
+		dst = append(dst, byte('0'+micro/unit%10))
 	}
 	return dst
 }
@@ -446,11 +452,6 @@ func encodeIntervalText(dst, text []byte) ([]byte, bool) {
 	dst = append(dst, 'M')
 	sign(v.clock.second + v.clock.micro)
 	dst = strconv.AppendInt(dst, v.clock.second, 10)
-	if n := v.clock.digits(); n > 0 {
-		dst = append(dst, '.')
-		for i, unit := 0, int64(100_000); i < n; i, unit = i+1, unit/10 {
-			dst = append(dst, byte('0'+v.clock.micro/unit%10))
-		}
-	}
+	dst = appendMicros(dst, v.clock.micro, v.clock.digits())
 	return append(dst, 'S', '"'), true
 }

@@ -1,4 +1,7 @@
-/** Keeps a list in the order in which it stood while somebody points at it; what is new comes last. Another question, such as another sort, is answered at once. */
+/**
+ * Keeps a list in the order in which it stood while somebody points at it; what is new comes last. Another question, such
+ * as another sort, is answered at once.
+ */
 export class Still<T> {
   #order: readonly string[] = []
   #question = ''
@@ -9,11 +12,15 @@ export class Still<T> {
   }
 
   rows(sorted: readonly T[], hold: boolean, question = ''): readonly T[] {
-    const at = new Map(this.#order.map((id, i) => [id, i]))
-    const place = (row: T) => at.get(this.#id(row)) ?? at.size
-    const rows = hold && question === this.#question ? sorted.toSorted((a, b) => place(a) - place(b)) : sorted
+    const rows = hold && question === this.#question ? this.#asBefore(sorted) : sorted
     this.#order = rows.map(this.#id)
     this.#question = question
     return rows
+  }
+
+  #asBefore(rows: readonly T[]): readonly T[] {
+    const at = new Map(this.#order.map((id, i) => [id, i]))
+    const place = (row: T) => at.get(this.#id(row)) ?? at.size
+    return rows.toSorted((a, b) => place(a) - place(b))
   }
 }
