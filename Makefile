@@ -13,7 +13,7 @@ PAGE         := frontend/dist/index.html
 DESKTOP_TAGS := desktop,production,webkit2_41
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check build page serve desktop package package-test bench fmt generate proof clean screenshots
+.PHONY: help demo test check build page serve desktop package package-test bench bench-cdc fmt generate proof clean screenshots
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -65,6 +65,11 @@ bench: ## one table, measured in one run
 	@build/setup.sh test
 	@$(MAKE) --no-print-directory build
 	@build/bench.sh
+
+bench-cdc: ## capture beside pg_recvlogical on the same log; BENCH_TRIES=1 BENCH_ONLY=million for a look
+	@build/setup.sh test
+	@$(MAKE) --no-print-directory build
+	@FRESHET_BENCH_CDC=$(CURDIR)/bin/freshet $(GO) test -count=1 -timeout 90m -run '^TestBenchCDC$$' ./app/demo -v | grep -E '^(\||--- |ok|FAIL| +bench)'
 
 fmt: $(MODULES) ## formats Go and the page
 	$(GO) fmt ./...

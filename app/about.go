@@ -90,6 +90,7 @@ var diskParts = []struct{ part, holds string }{
 	{"ledger.db", "plans, jobs and the audit history"},
 	{"history", "what probes saw, a file a day"},
 	{"broker", "the local broker's records"},
+	{"spill", "changes of transactions that are still running"},
 	{"postgres", "the demo's database"},
 	{"", "everything else: room kept for a full disk, keys, the demo's logs"},
 }

@@ -166,6 +166,10 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 	a.history = history
 	a.onStop("history", func(context.Context) error { return history.Close() })
 
+	// What is there is of a process that was killed.
+	if err := errors.Join(os.RemoveAll(a.spillDir()), os.Mkdir(a.spillDir(), 0o700)); err != nil {
+		return a, fault.Wrap(fault.Unavailable, "make room for running transactions", err, "see to the data directory")
+	}
 	a.cdc = cdc.NewManager(cdc.ManagerOptions{Store: captureStore{store.DocsOf[cdc.Stored](a.store, "capture")}, Open: a.openSource, Logger: a.log})
 	key, err := a.approvalKey(ctx)
 	if err != nil {

@@ -170,6 +170,9 @@ func (s sources) Create(ctx context.Context, spec api.SourceSpec) (api.Receipt, 
 	if doc.DSN, doc.Password, err = s.secrets.TakeDSN(ctx, "source/"+spec.Name, spec.DSN); err != nil {
 		return api.Receipt{}, err
 	}
+	if spec.Properties, err = s.saltless(ctx, spec.Name, spec.Properties); err != nil {
+		return api.Receipt{}, err
+	}
 	intent := map[string]any{"type": spec.Type, "cluster": spec.Cluster, "prefix": spec.Prefix, "tables": spec.Tables, "makes": plan.Does, "snapshot": !spec.NoSnapshot}
 	receipt, err := s.receipt(ctx, "source.create", spec.Name, intent, func(ctx context.Context) error {
 		if err := s.dsns.Create(ctx, spec.Name, doc); err != nil {

@@ -3,7 +3,9 @@ package app
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -44,10 +46,13 @@ func sinkKinds() map[string]sinkKind {
 func sourceKinds() map[string]func(a *App, o cdc.Options, dsn string) (cdc.Source, error) {
 	return map[string]func(*App, cdc.Options, string) (cdc.Source, error){
 		"postgres": func(a *App, o cdc.Options, dsn string) (cdc.Source, error) {
-			return postgres.New(postgres.Options{Options: o, DSN: dsn, Version: version, Logger: a.log})
+			return postgres.New(postgres.Options{Options: o, DSN: dsn, Version: version, SpillDir: a.spillDir(), Logger: a.log})
 		},
 	}
 }
+
+// spillDir is where captures keep the changes of large transactions that are still running.
+func (a *App) spillDir() string { return filepath.Join(a.o.DataDir, "spill") }
 
 // openSource makes the parts of a capture; cdc.Manager calls it.
 func (a *App) openSource(ctx context.Context, o cdc.Options) (cdc.Parts, error) {
@@ -57,6 +62,9 @@ func (a *App) openSource(ctx context.Context, o cdc.Options) (cdc.Parts, error) 
 	}
 	dsn, err := a.dsn(ctx, doc.Value)
 	if err != nil {
+		return cdc.Parts{}, err
+	}
+	if o.Properties, err = a.salted(ctx, o.Properties); err != nil {
 		return cdc.Parts{}, err
 	}
 	make, ok := sourceKinds()[o.Type]
@@ -71,7 +79,7 @@ func (a *App) openSource(ctx context.Context, o cdc.Options) (cdc.Parts, error) 
 	if err != nil {
 		return cdc.Parts{}, err
 	}
-	log, err := c.OpenLog(grantOf(c, o.Prefix))
+	log, err := c.OpenLog(grantOf(c, source))
 	if err != nil {
 		return cdc.Parts{}, err
 	}
@@ -82,6 +90,36 @@ func noKind(of, kind string) error {
 	return fault.New(fault.Invalid, "open "+of, "see `freshet "+of+"s create --help`", "there is no kind %q", kind)
 }
 
+// salted are a capture's options with the salts of its masks, of which references are kept.
+func (a *App) salted(ctx context.Context, properties map[string]string) (map[string]string, error) {
+	return withSalts(properties, func(salt string) (string, error) { return a.given(ctx, salt) })
+}
+
+// saltless moves the salts that were given in the clear into the secret store, under the capture's name.
+func (a *App) saltless(ctx context.Context, source string, properties map[string]string) (map[string]string, error) {
+	n := 0
+	return withSalts(properties, func(salt string) (string, error) {
+		n++
+		return a.hide(ctx, fmt.Sprintf("source/%s/salt%d", source, n), salt)
+	})
+}
+
+func withSalts(properties map[string]string, f func(salt string) (string, error)) (map[string]string, error) {
+	out := make(map[string]string, len(properties))
+	for _, name := range slices.Sorted(maps.Keys(properties)) {
+		value := properties[name]
+		if before, salt, ok := postgres.CutSalt(name); ok {
+			salt, err := f(salt)
+			if err != nil {
+				return nil, err
+			}
+			name = before + salt
+		}
+		out[name] = value
+	}
+	return out, nil
+}
+
 // checkSource asks the database of a running capture how it is now.
 func (a *App) checkSource(ctx context.Context, o cdc.Options) (api.SourcePlan, error) {
 	doc, err := a.dsns.Get(ctx, o.Name)
@@ -90,6 +128,9 @@ func (a *App) checkSource(ctx context.Context, o cdc.Options) (api.SourcePlan, e
 	}
 	dsn, err := a.dsn(ctx, doc.Value)
 	if err != nil {
+		return api.SourcePlan{}, err
+	}
+	if o.Properties, err = a.salted(ctx, o.Properties); err != nil {
 		return api.SourcePlan{}, err
 	}
 	source, err := postgres.New(postgres.Options{Options: o, DSN: dsn, Version: version, Logger: a.log})
@@ -106,14 +147,15 @@ func (a *App) checkSource(ctx context.Context, o cdc.Options) (api.SourcePlan, e
 
 // planSource asks the database what a capture would make there.
 func (a *App) planSource(ctx context.Context, spec api.SourceSpec) (api.SourcePlan, error) {
-	dsn := spec.DSN
-	if isRef(dsn) {
-		var err error
-		if dsn, err = a.secret(ctx, dsn); err != nil {
-			return api.SourcePlan{}, err
-		}
+	dsn, err := a.given(ctx, spec.DSN)
+	if err != nil {
+		return api.SourcePlan{}, err
 	}
-	source, err := postgres.New(postgres.Options{Options: sources{a}.cdcOptions(spec), DSN: dsn, Version: version, Logger: a.log})
+	o := sources{a}.cdcOptions(spec)
+	if o.Properties, err = a.salted(ctx, o.Properties); err != nil {
+		return api.SourcePlan{}, err
+	}
+	source, err := postgres.New(postgres.Options{Options: o, DSN: dsn, Version: version, Logger: a.log})
 	if err != nil {
 		return api.SourcePlan{}, err
 	}

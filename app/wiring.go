@@ -306,11 +306,11 @@ func (a *App) clusterState(name string) (state, detail string) {
 
 // grantOf is what a capture may write on the cluster that it was created on while that was unlocked: its own topics and
 // the schemas, for good. Were it to stop when the cluster locks again, the database would be left holding WAL.
-func grantOf(c *kafka.Cluster, prefix string) kafka.Grant {
+func grantOf(c *kafka.Cluster, source cdc.Source) kafka.Grant {
 	if c.Name() == embeddedCluster {
 		return kafka.Grant{}
 	}
-	return kafka.Grant{Acts: []kafka.Act{kafka.Produce, kafka.Create}, Topics: []string{prefix + ".*", stream.SchemaTopic}}
+	return kafka.Grant{Acts: []kafka.Act{kafka.Produce, kafka.Create}, Topics: append(source.Topics(), stream.SchemaTopic)}
 }
 
 // kindFile tells a demo's data directory from a person's own.

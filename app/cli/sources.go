@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -115,11 +116,30 @@ func sourcesCreate(g *globals) *cobra.Command {
 	f.BoolVar(&spec.NoSnapshot, "no-snapshot", false, "only what changes from now on")
 	f.StringVar(&spec.Cluster, "cluster", "", "cluster to write to; the local broker unless given")
 	f.StringVar(&spec.Outbox, "outbox", "", "SCHEMA.TABLE of an outbox whose events go to topics of their own")
-	f.StringToStringVar(&spec.Properties, "property", nil, "how changes are written, NAME=VALUE by Debezium's names: decimal.handling.mode=string")
+	f.Var((*propertyFlag)(&spec.Properties), "property", "how changes are written, by Debezium's names: decimal.handling.mode=string; may be given again")
 	f.BoolVar(&yes, "yes", false, "do not ask")
 	must(cmd, "dsn")
 	return cmd
 }
+
+// propertyFlag takes NAME=VALUE, of which the value may hold commas and equals signs.
+type propertyFlag map[string]string
+
+func (p *propertyFlag) Set(s string) error {
+	name, value, ok := strings.Cut(s, "=")
+	if !ok || name == "" {
+		return errors.New("write NAME=VALUE")
+	}
+	if *p == nil {
+		*p = propertyFlag{}
+	}
+	(*p)[name] = value
+	return nil
+}
+
+func (p *propertyFlag) String() string { return "" }
+
+func (p *propertyFlag) Type() string { return "NAME=VALUE" }
 
 func sourcePlan(p printer, plan api.SourcePlan) error {
 	fmt.Fprintf(p.w, "%s on %s, database %s\n", clean(plan.Name), clean(plan.Server), clean(plan.Database))

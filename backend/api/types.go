@@ -145,7 +145,7 @@ type SourceSpec struct {
 	NoSnapshot bool     `json:"no_snapshot,omitempty"`
 	Outbox     string   `json:"outbox,omitempty" doc:"SCHEMA.TABLE of an outbox whose events go to topics of their own"`
 	// Properties has few names, each checked by the source.
-	Properties map[string]string `json:"properties,omitempty" doc:"Debezium's options by their names: decimal.handling.mode, binary.handling.mode, time.precision.mode, interval.handling.mode, hstore.handling.mode, tombstones.on.delete, skipped.operations"`
+	Properties map[string]string `json:"properties,omitempty" doc:"Debezium's options by their names: decimal.handling.mode, message.key.columns, column.exclude.list and others; docs/configuration.md lists them. A salt in one is kept as a secret"`
 }
 
 // Finding is something a person should know before, or while, something runs.

@@ -107,6 +107,8 @@ type Source interface {
 	Run(ctx context.Context, w *Writer) error
 	// Position is the end of what the database has committed now.
 	Position(ctx context.Context) (uint64, error)
+	// Topics are patterns of the topics that it writes, "shop.*".
+	Topics() []string
 	// Slot is what the database says of what it holds back for us.
 	Slot(ctx context.Context) (probes.SlotStatus, error)
 	// Drop removes from the server what Run has made there, going by what is kept of it.

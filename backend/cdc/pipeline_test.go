@@ -44,6 +44,8 @@ func (s *script) count() int {
 
 func (s *script) Position(context.Context) (uint64, error) { return 0, nil }
 
+func (s *script) Topics() []string { return []string{"*"} }
+
 func (s *script) Slot(context.Context) (probes.SlotStatus, error) { return probes.SlotStatus{}, nil }
 
 func (s *script) Drop(context.Context, cdc.State) error {

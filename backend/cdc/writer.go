@@ -202,12 +202,26 @@ func (w *Writer) Record() *Record {
 // Append writes r at the current position. It blocks while the log's buffer is full. Whatever becomes of it, r is no
 // longer the caller's.
 func (w *Writer) Append(ctx context.Context, t *Topic, r *Record) error {
+	r.topic, r.tx, r.commit, r.ordinal = t, w.current, w.commit, w.ordinal
+	r.positioned()
+	r.tx.records++
+	r.tx.pending.Add(1)
+	return w.give(ctx, t, r)
+}
+
+// Aside writes r without a position: it is no change, and nothing is confirmed by it. Like Append it may block, and r is
+// no longer the caller's.
+func (w *Writer) Aside(ctx context.Context, t *Topic, r *Record) error {
+	r.topic = t
+	return w.give(ctx, t, r)
+}
+
+func (w *Writer) give(ctx context.Context, t *Topic, r *Record) error {
 	if err := w.err(); err != nil {
 		r.release() // nothing may follow what the log has refused
 		return err
 	}
-	r.topic, r.tx, r.commit, r.ordinal = t, w.current, w.commit, w.ordinal
-	r.build(w)
+	r.build()
 	if size := r.size(); w.max > 0 && size > w.max {
 		r.release()
 		err := &fault.Error{Kind: fault.Blocked, Op: "append to " + t.Name, Code: "RECORD_TOO_LARGE",
@@ -216,8 +230,6 @@ func (w *Writer) Append(ctx context.Context, t *Topic, r *Record) error {
 		w.Fail(err)
 		return err
 	}
-	r.tx.records++
-	r.tx.pending.Add(1)
 	w.inFlight.Add(1)
 	if err := w.log.Append(ctx, &r.out, r.onDone); err != nil {
 		r.release()
@@ -515,13 +527,17 @@ func (r *Record) Header(key string, value []byte) {
 // Discard gives back a record that is not appended.
 func (r *Record) Discard() { r.release() }
 
-func (r *Record) build(w *Writer) {
-	start := len(r.scratch)
+// positioned adds the headers of a change.
+func (r *Record) positioned() {
+	w, start := r.w, len(r.scratch)
 	r.scratch = append(r.scratch, w.source...)
 	r.scratch = append(r.scratch, w.commitHex...)
 	r.scratch = strconv.AppendUint(r.scratch, w.ordinal, 16)
 	r.names = append(r.names, headerName{stream.PositionHeader, start, len(r.scratch)})
 	r.Header(stream.CommitTimeHeader, w.commitUS)
+}
+
+func (r *Record) build() {
 	r.headers = r.headers[:0]
 	for _, n := range r.names {
 		r.headers = append(r.headers, stream.Header{Key: n.key, Value: r.scratch[n.start:n.end:n.end]})
@@ -575,7 +591,7 @@ func (r *Record) done(err error) {
 			go w.hole(topic, commit, ordinal)
 			return
 		}
-	default:
+	case tx != nil:
 		w.settle(tx)
 	}
 	w.land()

@@ -34,4 +34,8 @@ type Column struct {
 	Enum    bool   `json:"enum,omitempty"`
 	NotNull bool   `json:"not_null,omitempty"`
 	Key     int    `json:"key,omitempty"` // 1-based place in the record key, 0 for none
+	// Mask says how values were changed before they were written: hash, mask or truncate; "" for not.
+	Mask string `json:"mask,omitempty"`
+	// Opaque says that values are the bytes of their text, as binary.handling.mode writes bytes.
+	Opaque bool `json:"opaque,omitempty"`
 }

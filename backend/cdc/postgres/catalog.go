@@ -16,10 +16,20 @@ type catalog struct {
 	types  typeCache
 	values codec
 	topics map[string]cdc.Table
+	counts map[cdc.Table]*eventCount
 }
 
 func (s *Source) newCatalog(q querier) *catalog {
-	return &catalog{source: s, query: q, types: typeCache{}, values: codec{words: s.handling.words}, topics: map[string]cdc.Table{}}
+	return &catalog{source: s, query: q, types: typeCache{}, values: codec{words: s.handling.words},
+		topics: map[string]cdc.Table{}, counts: map[cdc.Table]*eventCount{}}
+}
+
+// count is what counts a table's events, whatever its columns are.
+func (c *catalog) count(t cdc.Table) *eventCount {
+	if c.counts[t] == nil {
+		c.counts[t] = &eventCount{name: []byte(jsonText(t.String()))}
+	}
+	return c.counts[t]
 }
 
 func (c *catalog) with(ctx context.Context, op string, f func(q querier) error) error {
@@ -32,7 +42,7 @@ func (c *catalog) with(ctx context.Context, op string, f func(q querier) error) 
 // facts reads what there is to know of a shape. It looks at the catalog as it is now, which may be later than the change
 // that is being read: what the message itself says goes before it, and a table that is gone has no facts.
 func (c *catalog) facts(ctx context.Context, sh *shape) (facts, error) {
-	f := facts{types: map[typeMod]string{}, enums: map[uint32]bool{}, notNull: map[string]bool{}}
+	f := facts{types: map[typeMod]string{}, enums: map[uint32]bool{}, notNull: map[string]bool{}, defaults: map[string]string{}}
 	err := c.with(ctx, "look up the table "+sh.table.String(), func(q querier) error {
 		var oids []uint32
 		for _, col := range sh.columns {
@@ -67,14 +77,17 @@ func (c *catalog) facts(ctx context.Context, sh *shape) (facts, error) {
 
 // keys reads which columns are not null and which are a key.
 func (c *catalog) keys(ctx context.Context, q querier, oid uint32, f *facts) error {
-	rows, err := q.Query(ctx, `SELECT attname::text, attnotnull FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped`, oid)
+	rows, err := q.Query(ctx, `
+		SELECT a.attname::text, a.attnotnull, coalesce(pg_get_expr(d.adbin, d.adrelid), '')
+		FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+		WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped`, oid)
 	if err != nil {
 		return err
 	}
-	var name string
+	var name, expression string
 	var notNull bool
-	if _, err := pgx.ForEachRow(rows, []any{&name, &notNull}, func() error {
-		f.notNull[name] = notNull
+	if _, err := pgx.ForEachRow(rows, []any{&name, &notNull, &expression}, func() error {
+		f.notNull[name], f.defaults[name] = notNull, expression
 		return nil
 	}); err != nil {
 		return err

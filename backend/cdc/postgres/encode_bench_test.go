@@ -45,19 +45,19 @@ func (*nowhere) DeleteSource(context.Context, string) error { return nil }
 // text, total numeric(12,2), created_at timestamptz, note text.
 func benchStream(tb testing.TB, f func(ctx context.Context, st *streamer, log *nowhere)) {
 	tb.Helper()
-	s, err := New(Options{Options: cdc.Options{Name: "shop"}, DSN: "postgres://u@127.0.0.1:1/shop"})
+	s, err := New(Options{Options: cdc.Options{Name: "shop"}, Version: "3.7.0.Final", DSN: "postgres://u@127.0.0.1:1/shop"})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	log := &nowhere{}
 	ran := make(chan struct{})
 	source := runFunc{s, func(ctx context.Context, w *cdc.Writer) error {
-		st := &streamer{s: s, w: w, catalog: s.newCatalog(nil), env: newEnvelope("3.7.0.Final", "shop", "shop"), shapes: map[uint32]shape{}, relations: map[uint32]*relation{}}
+		st := &streamer{s: s, w: w, catalog: s.newCatalog(nil), env: s.newEnvelope(), shapes: map[uint32]shape{}, relations: map[uint32]*relation{}}
 		topic, err := w.Topic(ctx, "shop.public.orders")
 		if err != nil {
 			return err
 		}
-		r := &relation{topic: topic, schemaID: []byte("0123456789abcdef"), key: []int{0}, keys: []encoder{encodeInt}, where: []byte(`"schema":"public","table":"orders"`)}
+		r := &relation{topic: topic, schemaID: []byte("0123456789abcdef"), open: []byte(`{"before":`), where: []byte(`"schema":"public","table":"orders"`), events: &eventCount{}}
 		types := typeCache{}
 		for _, c := range []struct {
 			name string
@@ -68,9 +68,10 @@ func benchStream(tb testing.TB, f func(ctx context.Context, st *streamer, log *n
 			{"total", pgtype.NumericOID, 4 + (12<<16 | 2)}, {"created_at", pgtype.TimestamptzOID, -1}, {"note", pgtype.TextOID, -1},
 		} {
 			types[c.oid] = typeInfo{OID: c.oid, Kind: "b"}
-			encode, placeholder := types.encoder(&st.catalog.values, c.oid, c.mod)
-			r.columns = append(r.columns, column{name: c.name, prefix: []byte(`"` + c.name + `":`), encode: encode, placeholder: placeholder})
+			r.shape.columns = append(r.shape.columns, shapeColumn{name: c.name, typ: c.oid, mod: c.mod})
+			r.columns = append(r.columns, types.form(&st.catalog.values, c.oid, c.mod).column(len(r.columns), c.name))
 		}
+		r.key = r.columns[:1]
 		st.relations[1] = r
 		f(ctx, st, log)
 		close(ran)

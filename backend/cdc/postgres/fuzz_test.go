@@ -22,13 +22,20 @@ func encoders() map[string]encoder {
 	}
 	for _, oid := range []uint32{
 		pgtype.BoolOID, pgtype.Int4OID, pgtype.Float8OID, pgtype.NumericOID, moneyOID, pgtype.ByteaOID, pgtype.DateOID, pgtype.TimeOID,
-		pgtype.TimestampOID, pgtype.TimestamptzOID, pgtype.TimetzOID, pgtype.IntervalOID, pgtype.BitOID, pgtype.PointOID, pgtype.TextOID, pgtype.BoxOID,
+		pgtype.TimestampOID, pgtype.TimestamptzOID, pgtype.TimetzOID, pgtype.IntervalOID, pgtype.BitOID, pgtype.PointOID, pgtype.TextOID, pgtype.CircleOID, pgtype.LineOID,
 	} {
 		types[oid] = typeInfo{OID: oid, Kind: "b"}
 	}
+	for i, name := range []string{"box", "lseg", "path", "polygon"} {
+		oid := []uint32{pgtype.BoxOID, pgtype.LsegOID, pgtype.PathOID, pgtype.PolygonOID}[i]
+		types[oid] = typeInfo{OID: oid, Name: name, Kind: "b"}
+	}
+	for i, name := range []string{"geometry", "vector", "sparsevec"} {
+		types[uint32(10+i)] = typeInfo{OID: uint32(10 + i), Name: name, Kind: "b"}
+	}
 	values := &codec{}
 	all := map[string]encoder{}
-	add := func(name string, oid uint32, mod int32) { all[name], _ = types.encoder(values, oid, mod) }
+	add := func(name string, oid uint32, mod int32) { all[name] = types.form(values, oid, mod).encode }
 	add("bool", pgtype.BoolOID, -1)
 	add("int", pgtype.Int4OID, -1)
 	add("float", pgtype.Float8OID, -1)
@@ -56,14 +63,22 @@ func encoders() map[string]encoder {
 	add("box[]", 4, -1)
 	add("numeric(10,2)[]", 5, 4+(10<<16|2))
 	add("bytea[]", 6, -1)
+	for name, oid := range map[string]uint32{"box": pgtype.BoxOID, "lseg": pgtype.LsegOID, "path": pgtype.PathOID, "polygon": pgtype.PolygonOID,
+		"circle": pgtype.CircleOID, "line": pgtype.LineOID, "geometry": 10, "vector": 11, "sparsevec": 12} {
+		add(name, oid, -1)
+	}
 	add("unknown", 999, -1)
+	for _, option := range []string{"column.mask.with.3.chars", "column.truncate.to.3.chars", "column.mask.hash.SHA-256.with.salt.s", "column.mask.hash.v2.SHA-256.with.salt.s"} {
+		m, _, _ := readMask(option)
+		all[option] = m.form(20).encode
+	}
 	return all
 }
 
 var encoderSeeds = []string{
 	"", "t", "-1", "1.50", "NaN", "-Infinity", "1e+20", "$1,234.50", "-$0.01", `\xdeadbeef`, `\x`, "2016-11-04", "0044-03-15 BC", "infinity", "24:00:00",
 	"2016-11-04 13:51:30.123456+00", "4713-12-31 23:59:59.999999 BC", "13:51:30.123789+02", "1 year 2 mons -3 days +04:05:06.78", "1010", "(1,2.5)",
-	`{a,"b\"c",NULL,{d}}`, `[2:3]={1,2}`, `{(1,1),(0,0);(2,2),(0,0)}`, `"a"=>"1", "b"=>NULL`, `{"\"a\"=>\"1\""}`, "\xff\x00\u2028\"\\", "99999999999999999999999999999999999999.99",
+	`{a,"b\"c",NULL,{d}}`, `[2:3]={1,2}`, `{(1,1),(0,0);(2,2),(0,0)}`, "(1,2),(3.5,-4)", "((0,0),(1,1),(0,0))", "<(1,2),3>", "{1,-2,NaN}", "0101000020E6100000000000000000F03F0000000000000040", "[1,2.5]", "{1:0.5,3:2}/5", `"a"=>"1", "b"=>NULL`, `{"\"a\"=>\"1\""}`, "\xff\x00\u2028\"\\", "99999999999999999999999999999999999999.99",
 }
 
 // FuzzEncoders gives every text to every encoder: whatever comes is one JSON value, appended to what was there, in
@@ -79,7 +94,7 @@ func FuzzEncoders(f *testing.F) {
 			if !bytes.HasPrefix(out, []byte("prefix")) || !json.Valid(out[6:]) {
 				t.Errorf("%s of %q: %q", name, text, out)
 			}
-			if len(out) > 100+12*len(text) {
+			if len(out) > 300+12*len(text) {
 				t.Errorf("%s of %d bytes: %d bytes", name, len(text), len(out))
 			}
 			if !bytes.Equal(text, kept) {
@@ -117,7 +132,8 @@ func FuzzMessages(f *testing.F) {
 	f.Add(relation)
 	f.Add([]byte("\x00\x00\x00\x07K\x00\x02t\x00\x00\x00\x011nN\x00\x02t\x00\x00\x00\x011u"))
 	f.Add([]byte("\x00\x00\x00\x02\x00\x00\x00\x00\x07\x00\x00\x00\x08"))
-	for _, size := range []int{20, 21, 25, 26} {
+	f.Add([]byte("\x01\x00\x00\x00\x00\x00\x00\x00\x07prefix\x00\x00\x00\x00\x02ab"))
+	for _, size := range []int{5, 8, 20, 21, 25, 26, 29} {
 		f.Add(make([]byte, size))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -135,6 +151,18 @@ func FuzzMessages(f *testing.F) {
 		}
 		if relations, ok := readTruncate(b, nil); ok && len(b) != 5+4*len(relations) {
 			t.Errorf("%d relations in %d bytes", len(relations), len(b))
+		}
+		if _, ok := readStreamCommit(b); ok != (len(b) == 29) {
+			t.Errorf("%d bytes as a commit of a stream: %t", len(b), ok)
+		}
+		if _, _, ok := readStreamStart(b); ok != (len(b) == 5) {
+			t.Errorf("%d bytes as a start of a stream: %t", len(b), ok)
+		}
+		if _, _, ok := readStreamAbort(b); ok != (len(b) == 8) {
+			t.Errorf("%d bytes as an abort of a stream: %t", len(b), ok)
+		}
+		if m, ok := readLogicalMessage(b); ok && len(b) != 14+len(m.prefix)+len(m.content) {
+			t.Errorf("%d bytes as a message of %d and %d", len(b), len(m.prefix), len(m.content))
 		}
 		var m rowMessage
 		if m.read(b) {

@@ -21,7 +21,7 @@ func TestReadHandling(t *testing.T) {
 		{"decimal.handling.mod", "string", "not known"},
 		{decimalOption, "Precise", "precise, string, double"},
 		{tombstonesOption, "", "true, false"},
-		{skippedOption, "c,r", `"r"`},
+		{skippedOption, "c,r", "c, u, d, t, or none"},
 		{skippedOption, "", "c, u, d, t, or none"},
 	} {
 		_, err := readHandling(map[string]string{c.name: c.value})

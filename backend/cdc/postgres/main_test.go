@@ -70,7 +70,11 @@ func sharedDatabase(t testing.TB, version int) *database {
 	if p == nil {
 		bin := testkit.PostgresBinaries(t, version)
 		var err error
-		if p, err = testkit.StartPostgres(bin, version, "fsync=off", "wal_sender_timeout=10s", "max_wal_size=2GB"); err != nil {
+		settings := []string{"fsync=off", "wal_sender_timeout=10s", "max_wal_size=2GB"}
+		if version >= 17 { // there every change of every test is sent before its transaction has committed
+			settings = append(settings, "debug_logical_replication_streaming=immediate")
+		}
+		if p, err = testkit.StartPostgres(bin, version, settings...); err != nil {
 			t.Fatal(err)
 		}
 		servers[version] = p
@@ -164,7 +168,7 @@ func (db *database) sourceName() string { return db.name[max(0, len(db.name)-30)
 func startCapture(t testing.TB, db *database, change ...func(*postgres.Options)) *capture {
 	t.Helper()
 	c := &capture{t: t, db: db, log: cdctest.NewLog(1000), store: cdctest.NewStore()}
-	c.options = postgres.Options{Options: cdc.Options{Name: db.sourceName(), Type: "postgres", Prefix: "shop"}, DSN: db.dsn, Version: "test", Logger: testLogger(t)}
+	c.options = postgres.Options{Options: cdc.Options{Name: db.sourceName(), Type: "postgres", Prefix: "shop"}, DSN: db.dsn, Version: "test", SpillDir: t.TempDir(), Logger: testLogger(t)}
 	for _, f := range change {
 		f(&c.options)
 	}

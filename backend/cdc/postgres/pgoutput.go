@@ -113,6 +113,39 @@ func readCommit(b []byte) (m commitMessage, ok bool) {
 	return m, f.done()
 }
 
+// streamCommit is the commit of a transaction that was sent while it ran.
+type streamCommit struct {
+	xid    uint32
+	commit uint64
+	end    uint64
+	micros int64
+}
+
+func readStreamCommit(b []byte) (m streamCommit, ok bool) {
+	f := fields{b: b}
+	m.xid = f.uint32()
+	f.byte() // flags, none in use
+	m.commit = f.uint64()
+	m.end = f.uint64()
+	m.micros = int64(f.uint64()) + pgEpoch
+	return m, f.done()
+}
+
+func readStreamStart(b []byte) (xid uint32, first, ok bool) {
+	f := fields{b: b}
+	xid = f.uint32()
+	first = f.byte() == 1
+	return xid, first, f.done()
+}
+
+// readStreamAbort reads that a transaction, or a subtransaction of it, was rolled back.
+func readStreamAbort(b []byte) (xid, sub uint32, ok bool) {
+	f := fields{b: b}
+	xid = f.uint32()
+	sub = f.uint32()
+	return xid, sub, f.done()
+}
+
 func readRelation(b []byte) (sh shape, ok bool) {
 	f := fields{b: b}
 	sh.oid = f.uint32()

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -250,12 +251,13 @@ func (s *Source) planTables(ctx context.Context, q querier, p *Plan) error {
 		if err != nil {
 			return err
 		}
-		f := facts{notNull: map[string]bool{}}
-		if err := c.keys(ctx, q, t.oid, &f); err != nil {
+		f, err := c.facts(ctx, &sh)
+		if err != nil {
 			return err
 		}
 		planned := PlannedTable{Table: t.String(), Topic: topics[t.Table], Identity: identityNames[t.identity], Publication: full, Key: []string{}, Limits: []string{}}
-		for _, i := range sh.keyColumns(f) {
+		key := s.keyColumns(&sh, f)
+		for _, i := range key {
 			planned.Key = append(planned.Key, sh.columns[i].name)
 		}
 		limit := func(format string, args ...any) {
@@ -275,6 +277,9 @@ func (s *Source) planTables(ctx context.Context, q querier, p *Plan) error {
 		}
 		if len(planned.Key) == 0 {
 			limit("records have no key")
+		}
+		if err := s.planColumns(c, &sh, key, f, limit); err != nil {
+			p.refuse("%v", err)
 		}
 		if len(t.generated) > 0 {
 			limit("generated columns are not captured: %s", strings.Join(t.generated, ", "))
@@ -305,6 +310,52 @@ func (s *Source) planTables(ctx context.Context, q querier, p *Plan) error {
 	}
 	return nil
 }
+
+// planColumns says what of a table's columns is not written as it is.
+func (s *Source) planColumns(c *catalog, sh *shape, key []int, f facts, limit func(format string, args ...any)) error {
+	var leftOut, foreign, unkeyed []string
+	masked := map[string][]string{}
+	for i, col := range sh.columns {
+		inKey := slices.Contains(key, i)
+		written, m, err := s.choose(c, sh, i, inKey)
+		if err != nil {
+			return err
+		}
+		switch {
+		case !written && inKey:
+			leftOut = append(leftOut, col.name+" (it stays in the key)")
+		case !written:
+			leftOut = append(leftOut, col.name)
+		case c.types.form(&c.values, col.typ, col.mod).foreign:
+			foreign = append(foreign, col.name+" ("+f.types[typeMod{col.typ, col.mod}]+")")
+		}
+		if m != nil {
+			masked[m.kind] = append(masked[m.kind], col.name)
+		}
+		if inKey && !col.identity {
+			unkeyed = append(unkeyed, col.name)
+		}
+	}
+	if len(leftOut) > 0 {
+		limit("columns that are left out: %s", strings.Join(leftOut, ", "))
+	}
+	if len(foreign) > 0 {
+		as := "text"
+		if s.handling.words[unknownOption] == "true" {
+			as = "the bytes of its text"
+		}
+		limit("Debezium leaves out what is of a type that it does not know; here it is carried as %s: %s", as, strings.Join(foreign, ", "))
+	}
+	for _, kind := range slices.Sorted(maps.Keys(masked)) {
+		limit("columns under %s: %s", maskWords[kind], strings.Join(masked[kind], ", "))
+	}
+	if len(unkeyed) > 0 && s.handling.keys != nil {
+		limit("a delete has no %s, which message.key.columns puts into the key, and meets no other record's: ALTER TABLE %s REPLICA IDENTITY FULL lets it", strings.Join(unkeyed, ", "), quoteTable(sh.table))
+	}
+	return nil
+}
+
+var maskWords = map[string]string{"hash": "a hash with a salt", "mask": "stars", "truncate": "a limit of their length"}
 
 const (
 	publishAll    = "insert, update, delete, truncate"

@@ -7,8 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"slices"
-	"strconv"
-	"time"
 
 	"freshet/backend/cdc"
 	"freshet/backend/fault"
@@ -35,18 +33,22 @@ type relation struct {
 	shape
 	topic    *cdc.Topic
 	schemaID []byte
-	columns  []column
-	key      []int     // the key columns' places; empty for none
-	keys     []encoder // of each of them
-	where    []byte    // of source: ,"schema":…,"table":…
+	columns  []column // of the row, as written
+	key      []column // empty for none
+	keyOpen  []byte   // a key before its columns, with its schema if that is written
+	keyEnd   []byte
+	open     []byte // a value before what "before" is
+	where    []byte // of source: ,"schema":…,"table":…
+	events   *eventCount
 	outbox   *outbox
 }
 
 type column struct {
-	name        string
+	at          int    // in a tuple
 	prefix      []byte // "name":
 	encode      encoder
 	placeholder []byte
+	always      []byte // written whatever the value is; nil for none
 }
 
 // tuple is a row as it came: of each column a kind (n null, u unchanged, t text) and a value. The values alias the
@@ -67,6 +69,8 @@ type facts struct {
 	types   map[typeMod]string // as format_type() writes them
 	enums   map[uint32]bool
 	notNull map[string]bool
+	// defaults are the columns' default expressions.
+	defaults map[string]string
 	// Columns in the order of their index.
 	primary  []string // of the primary key
 	identity []string // of a replica identity by index
@@ -132,22 +136,49 @@ func (s *Source) newRelation(ctx context.Context, w *cdc.Writer, c *catalog, sh 
 	if err != nil {
 		return nil, err
 	}
-	r := &relation{shape: sh, key: sh.keyColumns(f)}
+	r := &relation{shape: sh, events: c.count(sh.table)}
+	key := s.keyColumns(&sh, f)
 	schema := stream.TableSchema{
 		Database: s.database, Schema: sh.table.Schema, Table: sh.table.Name, Handling: s.handling.words,
 	}
+	var rowFields, keyFields []string
 	for i, col := range sh.columns {
-		prefix, _ := encodeString(nil, []byte(col.name))
-		encode, placeholder := c.types.encoder(&c.values, col.typ, col.mod)
-		r.columns = append(r.columns, column{name: col.name, prefix: append(prefix, ':'), encode: encode, placeholder: placeholder})
+		place := slices.Index(key, i) + 1
+		written, m, err := s.choose(c, &sh, i, place > 0)
+		if err != nil {
+			return nil, err
+		}
 		root, mod := c.types.root(col.typ, col.mod)
-		schema.Columns = append(schema.Columns, stream.Column{
-			Name: col.name, Type: f.types[typeMod{col.typ, col.mod}], Base: f.types[typeMod{root.OID, mod}],
-			Enum: f.enums[root.OID], NotNull: f.notNull[col.name], Key: slices.Index(r.key, i) + 1,
-		})
+		if written {
+			as := s.form(c, m, col)
+			r.columns = append(r.columns, as.column(i, col.name))
+			rowFields = append(rowFields, as.connect.field(col.name, !f.notNull[col.name], s.byDefault(as, root.OID, f.notNull[col.name], f.defaults[col.name])))
+		}
+		if written || place > 0 {
+			described := stream.Column{
+				Name: col.name, Type: f.types[typeMod{col.typ, col.mod}], Base: f.types[typeMod{root.OID, mod}],
+				Enum: f.enums[root.OID], NotNull: f.notNull[col.name], Key: place,
+			}
+			if m != nil {
+				described.Mask = m.kind
+			}
+			described.Opaque = written && m == nil && s.opaque(c.types.form(&c.values, col.typ, col.mod))
+			schema.Columns = append(schema.Columns, described)
+		}
 	}
-	for _, i := range r.key {
-		r.keys = append(r.keys, c.types.keyEncoder(&c.values, sh.columns[i].typ, sh.columns[i].mod))
+	for _, i := range key {
+		col := sh.columns[i]
+		_, m, err := s.choose(c, &sh, i, true)
+		if err != nil {
+			return nil, err
+		}
+		as := s.form(c, m, col)
+		if m == nil {
+			as = c.types.keyForm(&c.values, col.typ, col.mod)
+		}
+		r.key = append(r.key, as.column(i, col.name))
+		root, _ := c.types.root(col.typ, col.mod)
+		keyFields = append(keyFields, as.connect.field(col.name, !f.notNull[col.name], s.byDefault(as, root.OID, f.notNull[col.name], f.defaults[col.name])))
 	}
 	if schema.ID, err = schemaID(schema); err != nil {
 		return nil, err
@@ -165,6 +196,9 @@ func (s *Source) newRelation(ctx context.Context, w *cdc.Writer, c *catalog, sh 
 		return nil, err
 	}
 	c.topics[name] = sh.table
+	r.keyOpen, r.keyEnd = s.handling.around(s.handling.keySchemas, connectStruct(name+".Key", 0, keyFields...))
+	r.open, _ = s.handling.around(s.handling.valueSchemas, connectEnvelope(name, rowFields))
+	r.open = append(r.open, `{"before":`...)
 	r.where = append(r.where, `"schema":`...)
 	r.where, _ = encodeString(r.where, []byte(sh.table.Schema))
 	r.where = append(r.where, `,"table":`...)
@@ -175,6 +209,74 @@ func (s *Source) newRelation(ctx context.Context, w *cdc.Writer, c *catalog, sh 
 		}
 	}
 	return r, nil
+}
+
+// keyColumns are the places of the record key's columns: those that message.key.columns names, in its order, else the
+// table's own.
+func (s *Source) keyColumns(sh *shape, f facts) []int {
+	var key []int
+	for _, re := range s.handling.keys {
+		for i, col := range sh.columns {
+			if re.MatchString(sh.table.String()+"."+col.name) && !slices.Contains(key, i) {
+				key = append(key, i)
+			}
+		}
+	}
+	if key != nil {
+		return key
+	}
+	return sh.keyColumns(f)
+}
+
+// choose says whether a column is written to the row, and how it is masked, nil for not.
+func (s *Source) choose(c *catalog, sh *shape, i int, inKey bool) (written bool, m *mask, err error) {
+	col := sh.columns[i]
+	name := sh.table.String() + "." + col.name
+	h := &s.handling
+	written = !h.exclude.match(name) && (h.include == nil || h.include.match(name))
+	if h.words[unknownOption] == "false" && c.types.form(&c.values, col.typ, col.mod).foreign {
+		written = false
+	}
+	for at := range h.masks {
+		if h.masks[at].columns.match(name) {
+			m = &h.masks[at]
+			break
+		}
+	}
+	if m == nil || !written && !inKey {
+		return written, nil, nil
+	}
+	const next = "name other columns, or leave the column out with column.exclude.list"
+	root, _ := c.types.root(col.typ, col.mod)
+	switch {
+	case !masked(root.OID, root.Name):
+		return false, nil, fault.New(fault.Invalid, "mask "+name, next, "%s is for columns of text, and this is none", m.option)
+	case inKey && m.kind != "hash":
+		return false, nil, fault.New(fault.Invalid, "mask "+name, next, "it is in the record key, where %s would make one key of many", m.option)
+	case s.o.Outbox != "" && s.outboxTable.Match(sh.table):
+		return false, nil, fault.New(fault.Invalid, "mask "+name, "name other columns", "an outbox's events are routed as they are")
+	}
+	return written, m, nil
+}
+
+// form is how a column's values are written.
+func (s *Source) form(c *catalog, m *mask, col shapeColumn) form {
+	if m != nil {
+		_, mod := c.types.root(col.typ, col.mod)
+		return m.form(max(0, int(mod)-4))
+	}
+	if f := c.types.form(&c.values, col.typ, col.mod); !s.opaque(f) {
+		return f
+	}
+	return c.types.opaqueForm(&c.values, col.typ, col.mod)
+}
+
+// opaque reports whether values are written as Debezium writes those of types that it does not know, if at all.
+func (s *Source) opaque(f form) bool { return f.foreign && s.handling.words[unknownOption] == "true" }
+
+func (f form) column(at int, name string) column {
+	prefix, _ := encodeString(nil, []byte(name))
+	return column{at: at, prefix: append(prefix, ':'), encode: f.encode, placeholder: f.placeholder, always: f.always}
 }
 
 func schemaID(s stream.TableSchema) (string, error) {
@@ -189,23 +291,28 @@ func schemaID(s stream.TableSchema) (string, error) {
 
 // check refuses a tuple that has not the relation's columns.
 func (r *relation) check(t *tuple) error {
-	if len(t.kinds) != len(r.columns) {
+	if len(t.kinds) != len(r.shape.columns) {
 		return fault.New(fault.Internal, "read a row of "+r.table.String(), "please report this",
-			"it has %d columns, its relation %d", len(t.kinds), len(r.columns))
+			"it has %d columns, its relation %d", len(t.kinds), len(r.shape.columns))
 	}
 	return nil
 }
 
-// appendKey appends the key of a row. old stands in where an unchanged value was not sent.
+// appendKey appends the key of a row as a record has it. old stands in where an unchanged value was not sent.
 func (r *relation) appendKey(dst []byte, t, old *tuple) []byte {
+	dst = append(dst, r.keyOpen...)
+	dst = r.appendKeyColumns(dst, t, old)
+	return append(dst, r.keyEnd...)
+}
+
+// appendKeyColumns appends the key as headers have it, without a schema.
+func (r *relation) appendKeyColumns(dst []byte, t, old *tuple) []byte {
 	dst = append(dst, '{')
-	for n, i := range r.key {
-		if n > 0 {
+	for i := range r.key {
+		if i > 0 {
 			dst = append(dst, ',')
 		}
-		c := &r.columns[i]
-		dst = append(dst, c.prefix...)
-		dst = appendValue(dst, r.keys[n], c.placeholder, t, old, i)
+		dst = r.key[i].appendTo(dst, t, old)
 	}
 	return append(dst, '}')
 }
@@ -219,9 +326,8 @@ func (r *relation) appendRow(dst []byte, t, old *tuple, unavailable []byte) (row
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = append(dst, c.prefix...)
-		dst = appendValue(dst, c.encode, c.placeholder, t, old, i)
-		if t.kinds[i] == 'u' && (old == nil || old.kinds[i] != 't') {
+		dst = c.appendTo(dst, t, old)
+		if t.kinds[c.at] == 'u' && (old == nil || old.kinds[c.at] != 't') {
 			if len(unavailable) > 1 {
 				unavailable = append(unavailable, ',')
 			}
@@ -231,15 +337,18 @@ func (r *relation) appendRow(dst []byte, t, old *tuple, unavailable []byte) (row
 	return append(dst, '}'), unavailable
 }
 
-func appendValue(dst []byte, encode encoder, placeholder []byte, t, old *tuple, i int) []byte {
-	switch t.kinds[i] {
-	case 't':
-		return encode.append(dst, t.values[i])
-	case 'u':
-		if old != nil && old.kinds[i] == 't' {
-			return encode.append(dst, old.values[i])
-		}
-		return append(dst, placeholder...)
+// appendTo appends "name":value.
+func (c *column) appendTo(dst []byte, t, old *tuple) []byte {
+	dst = append(dst, c.prefix...)
+	switch kind := t.kinds[c.at]; {
+	case c.always != nil:
+		return append(dst, c.always...)
+	case kind == 't':
+		return c.encode.append(dst, t.values[c.at])
+	case kind == 'u' && old != nil && old.kinds[c.at] == 't':
+		return c.encode.append(dst, old.values[c.at])
+	case kind == 'u':
+		return append(dst, c.placeholder...)
 	}
 	return append(dst, "null"...)
 }
@@ -299,105 +408,6 @@ func (s *Source) route(ctx context.Context, w *cdc.Writer, r *relation, t *tuple
 	return w.Append(ctx, topic, rec)
 }
 
-// envelope holds the parts of a record's value that are the same for many.
-type envelope struct {
-	name     []byte // source's fields before ts_ms
-	database []byte // source's db
-
-	txMillis []byte // ts_ms
-	txFirst  []byte // from snapshot to sequence's first half
-	txTimes  []byte // ,"ts_us":…,"ts_ns":…,
-	txID     []byte // ,"txId":…,"lsn":
-	txOrigin []byte // from xmin on
-
-	now []byte // ,"ts_ms":… to the end
-}
-
-func newEnvelope(version, prefix, database string) *envelope {
-	e := &envelope{}
-	e.name = append(e.name, `{"version":`...)
-	e.name, _ = encodeString(e.name, []byte(version))
-	e.name = append(e.name, `,"connector":"postgresql","name":`...)
-	e.name, _ = encodeString(e.name, []byte(prefix))
-	e.name = append(e.name, `,"ts_ms":`...)
-	e.database, _ = encodeString(nil, []byte(database))
-	e.at(time.Now().UnixMicro()) // a record that is made before the first at has its end
-	return e
-}
-
-// begin prepares for a transaction. xid 0 is none, lastCommit 0 unknown.
-func (e *envelope) begin(micros int64, snapshot string, xid uint32, lastCommit uint64) {
-	e.txMillis = strconv.AppendInt(e.txMillis[:0], floorDiv(micros, 1000), 10)
-	e.mark(snapshot, lastCommit)
-	e.txTimes = append(e.txTimes[:0], `\"]","ts_us":`...)
-	e.txTimes = strconv.AppendInt(e.txTimes, micros, 10)
-	e.txTimes = append(e.txTimes, `,"ts_ns":`...)
-	e.txTimes = strconv.AppendInt(e.txTimes, micros, 10)
-	e.txTimes = append(e.txTimes, `000,`...)
-	e.txID = append(e.txID[:0], `,"txId":`...)
-	if xid == 0 {
-		e.txID = append(e.txID, "null"...)
-	} else {
-		e.txID = strconv.AppendUint(e.txID, uint64(xid), 10)
-	}
-	e.txID = append(e.txID, `,"lsn":`...)
-	e.txOrigin = append(e.txOrigin[:0], `,"xmin":null,"origin":null,"origin_lsn":null}`...)
-}
-
-// mark sets the snapshot marker.
-func (e *envelope) mark(snapshot string, lastCommit uint64) {
-	e.txFirst = append(e.txFirst[:0], `,"snapshot":"`...)
-	e.txFirst = append(e.txFirst, snapshot...)
-	e.txFirst = append(e.txFirst, `","db":`...)
-	e.txFirst = append(e.txFirst, e.database...)
-	e.txFirst = append(e.txFirst, `,"sequence":"[`...)
-	if lastCommit == 0 {
-		e.txFirst = append(e.txFirst, "null"...)
-	} else {
-		e.txFirst = append(e.txFirst, `\"`...)
-		e.txFirst = strconv.AppendUint(e.txFirst, lastCommit, 10)
-		e.txFirst = append(e.txFirst, `\"`...)
-	}
-	e.txFirst = append(e.txFirst, `,\"`...)
-}
-
-// origin tells that the transaction came here by replication.
-func (e *envelope) origin(name []byte, lsn uint64) {
-	e.txOrigin = append(e.txOrigin[:0], `,"xmin":null,"origin":`...)
-	e.txOrigin, _ = encodeString(e.txOrigin, name)
-	e.txOrigin = append(e.txOrigin, `,"origin_lsn":`...)
-	e.txOrigin = strconv.AppendUint(e.txOrigin, lsn, 10)
-	e.txOrigin = append(e.txOrigin, '}')
-}
-
-// at sets the time at which records are made.
-func (e *envelope) at(micros int64) {
-	e.now = append(e.now[:0], `","ts_ms":`...)
-	e.now = strconv.AppendInt(e.now, floorDiv(micros, 1000), 10)
-	e.now = append(e.now, `,"ts_us":`...)
-	e.now = strconv.AppendInt(e.now, micros, 10)
-	e.now = append(e.now, `,"ts_ns":`...)
-	e.now = strconv.AppendInt(e.now, micros, 10)
-	e.now = append(e.now, "000}"...)
-}
-
-// tail appends everything after before and after.
-func (e *envelope) tail(dst []byte, r *relation, op stream.Op, lsn uint64) []byte {
-	dst = append(dst, `,"source":`...)
-	dst = append(dst, e.name...)
-	dst = append(dst, e.txMillis...)
-	dst = append(dst, e.txFirst...)
-	dst = strconv.AppendUint(dst, lsn, 10)
-	dst = append(dst, e.txTimes...)
-	dst = append(dst, r.where...)
-	dst = append(dst, e.txID...)
-	dst = strconv.AppendUint(dst, lsn, 10)
-	dst = append(dst, e.txOrigin...)
-	dst = append(dst, `,"transaction":null,"op":"`...)
-	dst = append(dst, byte(op))
-	return append(dst, e.now...)
-}
-
 // change writes one row's change as one record, or where its key has changed as three. before may be nil; after is nil
 // for a delete.
 //
@@ -407,14 +417,11 @@ func (e *envelope) tail(dst []byte, r *relation, op stream.Op, lsn uint64) []byt
 func (s *Source) change(ctx context.Context, w *cdc.Writer, e *envelope, r *relation, op stream.Op, before, after *tuple, lsn uint64) error {
 	switch op {
 	case stream.Delete:
-		if err := s.delete(ctx, w, e, r, before, nil, lsn); err != nil {
-			return err
-		}
-		return nil
+		return s.delete(ctx, w, e, r, before, nil, lsn)
 	case stream.Update:
 		if before != nil && len(r.key) > 0 {
-			s.oldKey = r.appendKey(s.oldKey[:0], before, nil)
-			s.newKey = r.appendKey(s.newKey[:0], after, before)
+			s.oldKey = r.appendKeyColumns(s.oldKey[:0], before, nil)
+			s.newKey = r.appendKeyColumns(s.newKey[:0], after, before)
 			if !bytes.Equal(s.oldKey, s.newKey) {
 				if err := s.delete(ctx, w, e, r, before, s.newKey, lsn); err != nil {
 					return err
@@ -438,7 +445,12 @@ func (s *Source) change(ctx context.Context, w *cdc.Writer, e *envelope, r *rela
 
 // put writes a record with an after. old has values that after left out, where before is a whole row.
 func (s *Source) put(ctx context.Context, w *cdc.Writer, e *envelope, r *relation, op stream.Op, before, after, old *tuple, oldKey []byte, lsn uint64) error {
-	if w.Has(r.topic) || s.handling.skips(op) {
+	if s.handling.skips(op) {
+		w.Next()
+		return nil
+	}
+	e.event(r.events)
+	if w.Has(r.topic) {
 		w.Next()
 		return nil
 	}
@@ -446,7 +458,7 @@ func (s *Source) put(ctx context.Context, w *cdc.Writer, e *envelope, r *relatio
 	if rec.NoKey = len(r.key) == 0; !rec.NoKey {
 		rec.Key = r.appendKey(rec.Key, after, old)
 	}
-	v := append(rec.Value, `{"before":`...)
+	v := append(rec.Value, r.open...)
 	if before == nil {
 		v = append(v, "null"...)
 	} else {
@@ -474,13 +486,15 @@ func (s *Source) put(ctx context.Context, w *cdc.Writer, e *envelope, r *relatio
 // is gone.
 func (s *Source) delete(ctx context.Context, w *cdc.Writer, e *envelope, r *relation, before *tuple, newKey []byte, lsn uint64) error {
 	skipped := s.handling.skips(stream.Delete)
+	if !skipped {
+		e.event(r.events)
+	}
 	if !w.Has(r.topic) && !skipped {
 		rec := w.Record()
 		if rec.NoKey = len(r.key) == 0; !rec.NoKey {
 			rec.Key = r.appendKey(rec.Key, before, nil)
 		}
-		v := append(rec.Value, `{"before":`...)
-		v, _ = r.appendRow(v, before, nil, nil)
+		v, _ := r.appendRow(append(rec.Value, r.open...), before, nil, nil)
 		v = append(v, `,"after":null`...)
 		rec.Value = e.tail(v, r, stream.Delete, lsn)
 		rec.Header(stream.SchemaHeader, r.schemaID)
@@ -510,10 +524,14 @@ func (s *Source) delete(ctx context.Context, w *cdc.Writer, e *envelope, r *rela
 
 // truncate writes that a table was emptied.
 func (s *Source) truncate(ctx context.Context, w *cdc.Writer, e *envelope, r *relation, lsn uint64) error {
-	if !w.Has(r.topic) && !s.handling.skips(stream.Truncate) {
+	skipped := s.handling.skips(stream.Truncate)
+	if !skipped {
+		e.event(r.events)
+	}
+	if !w.Has(r.topic) && !skipped {
 		rec := w.Record()
 		rec.NoKey = true
-		rec.Value = e.tail(append(rec.Value, `{"before":null,"after":null`...), r, stream.Truncate, lsn)
+		rec.Value = e.tail(append(append(rec.Value, r.open...), `null,"after":null`...), r, stream.Truncate, lsn)
 		rec.Header(stream.SchemaHeader, r.schemaID)
 		if err := w.Append(ctx, r.topic, rec); err != nil {
 			return err

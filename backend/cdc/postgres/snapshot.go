@@ -37,7 +37,7 @@ func (s *Source) snapshot(ctx context.Context, w *cdc.Writer, r *replication, p 
 	}
 	// A transaction may commit right at the consistent point, so the snapshot stands just before it.
 	position := d.ConsistentPoint - 1
-	c := &copier{ctx: ctx, s: s, w: w, env: newEnvelope(s.o.Version, s.o.Prefix, s.database), lsn: d.ConsistentPoint}
+	c := &copier{ctx: ctx, s: s, w: w, env: s.newEnvelope(), lsn: d.ConsistentPoint}
 	c.env.begin(at.UnixMicro(), "true", 0, 0)
 	w.Begin(position, at)
 	cat := s.newCatalog(tx)
@@ -155,7 +155,7 @@ func (c *copier) flush(lastOfTable, last bool) error {
 	}
 	c.any = true
 	c.env.at(time.Now().UnixMicro())
-	if !copyRow(&c.row, c.held, len(c.heldRelation.columns)) {
+	if !copyRow(&c.row, c.held, len(c.heldRelation.shape.columns)) {
 		return fault.New(fault.Internal, "read the snapshot of "+c.heldRelation.table.String(), "please report this", "a row has not the columns that it should")
 	}
 	return c.s.put(c.ctx, c.w, c.env, c.heldRelation, stream.Read, nil, &c.row, nil, nil, c.lsn)

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -33,6 +34,9 @@ type Options struct {
 	Version string
 	// SlotWait bounds how long making the slot may wait for transactions that were open before; 0 is two minutes.
 	SlotWait time.Duration
+	// SpillDir is a folder for the changes of large transactions that are still running; what a killed process left there
+	// is nobody's. "" has the server keep them.
+	SpillDir string
 	Logger   *slog.Logger // nil discards
 }
 
@@ -51,7 +55,10 @@ type Source struct {
 	controlMu sync.Mutex
 	control   *pgx.Conn // read-only, made when it is needed
 
+	beatErr atomic.Pointer[error] // of the heartbeat's statement, as last run
+
 	// Of Run's goroutine.
+	noSpill                     bool // keeping changes has failed
 	oldKey, newKey, unavailable []byte
 }
 
@@ -96,6 +103,19 @@ func New(o Options) (*Source, error) {
 		}
 	}
 	return s, nil
+}
+
+// Topics implements cdc.Source.
+func (s *Source) Topics() []string {
+	topics := []string{s.o.Prefix + ".*"}
+	if s.handling.heartbeat > 0 {
+		topics = append(topics, s.heartbeatTopic())
+	}
+	return topics
+}
+
+func (s *Source) heartbeatTopic() string {
+	return cdc.TopicName(s.handling.heartbeatPrefix, s.o.Prefix)
 }
 
 // insertSuffix names the second publication, of tables without a replica identity.

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -146,26 +147,31 @@ func (s *Source) monitor(ctx context.Context, w *cdc.Writer, d detail) {
 	tick := time.NewTicker(monitorEvery)
 	defer tick.Stop()
 	var checked time.Time
+	var found []cdc.Finding
 	for {
 		if err := s.look(ctx, w); err != nil && ctx.Err() == nil {
 			s.o.Logger.Warn("the server cannot be looked at beside the stream", "err", err)
 		}
 		if time.Since(checked) >= publicationsEvery {
 			checked = time.Now()
-			var findings []cdc.Finding
-			err := s.with(ctx, "compare the publications", func(q querier) (err error) {
+			err := s.with(ctx, "compare the publications", func(q querier) error {
 				bounded, cancel := context.WithTimeout(ctx, monitorLimit)
 				defer cancel()
-				findings, err = s.checkPublications(bounded, q, &d)
+				findings, err := s.checkPublications(bounded, q, &d)
+				if err == nil {
+					found = findings
+				}
 				return err
 			})
-			switch {
-			case err == nil:
-				w.SetFindings(findings)
-			case fault.Is(err, fault.Blocked):
+			if fault.Is(err, fault.Blocked) {
 				w.Fail(err)
 			}
 		}
+		findings := slices.Clip(found)
+		if err := s.beatErr.Load(); err != nil && *err != nil {
+			findings = append(findings, cdc.Finding{Text: (*err).Error()})
+		}
+		w.SetFindings(findings)
 		select {
 		case <-ctx.Done():
 			return

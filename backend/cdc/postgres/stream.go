@@ -25,10 +25,14 @@ const (
 	// statusEvery is how often the server hears from us, and is asked how far it is. It is far below any sensible
 	// wal_sender_timeout; a smaller one is followed.
 	statusEvery = time.Second
+	// leastStatus bounds how often a heartbeat asks the server.
+	leastStatus = 10 * time.Millisecond
 	// silence is how long the server may say nothing though it is asked every statusEvery.
 	silence = 45 * time.Second
 	// writeLimit bounds a status update's way into the socket.
 	writeLimit = 10 * time.Second
+	// keptRound is after how many messages that were kept the time is looked at.
+	keptRound = 256
 	// farewell bounds how long a stop waits for the server to take the last status update.
 	farewell = 2 * time.Second
 )
@@ -73,6 +77,7 @@ type streamer struct {
 	w       *cdc.Writer
 	catalog *catalog
 	env     *envelope
+	marks   *marks
 	conn    net.Conn
 	wire    *wire
 
@@ -82,6 +87,10 @@ type streamer struct {
 	row        rowMessage
 	truncated  []uint32
 	open       bool // inside a transaction
+	spools     spools
+	running    map[uint32]*spool // transactions that are sent while they run
+	part       *spool            // the one that a part of is being sent
+	partOf     uint32
 	lastCommit uint64
 
 	asked chan struct{} // cap 1: the server wants a status update
@@ -103,9 +112,22 @@ func (s *Source) stream(ctx context.Context, w *cdc.Writer, d detail) error {
 		r.close()
 		return err
 	}
+	env, catalog := s.newEnvelope(), s.newCatalog(nil)
+	marks, err := s.newMarks(ctx, w, env, &catalog.values)
+	if err != nil {
+		r.close()
+		return err
+	}
+	args := []string{"proto_version '1'", "publication_names " + quoteLiteral(d.publicationNames())}
+	if version(r.conn) >= 140000 {
+		args = append(args, "messages 'true'")
+		if s.spills() {
+			args[0] = "proto_version '2'"
+			args = append(args, "streaming 'true'")
+		}
+	}
 	err = pglogrepl.StartReplication(ctx, r.conn, s.slot, pglogrepl.LSN(w.Confirmed()), pglogrepl.StartReplicationOptions{
-		Mode:       pglogrepl.LogicalReplication,
-		PluginArgs: []string{"proto_version '1'", "publication_names " + quoteLiteral(d.publicationNames())},
+		Mode: pglogrepl.LogicalReplication, PluginArgs: args,
 	})
 	if err != nil {
 		r.close()
@@ -117,15 +139,30 @@ func (s *Source) stream(ctx context.Context, w *cdc.Writer, d detail) error {
 		return s.fault(op, err)
 	}
 	st := &streamer{
-		s: s, w: w, catalog: s.newCatalog(nil), env: newEnvelope(s.o.Version, s.o.Prefix, s.database), conn: hijacked.Conn, wire: r.wire,
+		s: s, w: w, catalog: catalog, env: env, marks: marks, conn: hijacked.Conn, wire: r.wire,
 		shapes: map[uint32]shape{}, relations: map[uint32]*relation{}, tables: map[cdc.Table]string{}, asked: make(chan struct{}, 1),
+		spools: spools{dir: s.o.SpillDir}, running: map[uint32]*spool{},
 	}
+	defer st.forget()
 	for t, topic := range d.topics(s) {
 		st.tables[t] = topic
 	}
 	w.SetTables(st.tables)
 	w.SetState(cdc.Streaming, "")
-	return s.fault(op, st.run(ctx, d, timeout))
+	err = st.run(ctx, d, timeout)
+	if errors.Is(err, errSpool) {
+		s.noSpill = true
+	}
+	return s.fault(op, err)
+}
+
+// spills reports whether the server may send transactions while they run.
+func (s *Source) spills() bool { return s.o.SpillDir != "" && !s.noSpill && !s.handling.whole }
+
+func (st *streamer) forget() {
+	for _, sp := range st.running {
+		sp.close()
+	}
 }
 
 // senderTimeout reads wal_sender_timeout, 0 for none.
@@ -167,6 +204,9 @@ func (st *streamer) run(ctx context.Context, d detail, timeout time.Duration) er
 	if timeout > 0 {
 		every = min(every, timeout/4)
 	}
+	if beat := st.s.handling.heartbeat; beat > 0 {
+		every = min(every, max(beat, leastStatus)) // the server's answers are what an idle stream wakes by
+	}
 	st.wire.wait = func() error {
 		st.env.at(time.Now().UnixMicro())
 		if err := st.conn.SetReadDeadline(time.Now().Add(silence)); err != nil {
@@ -180,6 +220,9 @@ func (st *streamer) run(ctx context.Context, d detail, timeout time.Duration) er
 	var side sync.WaitGroup
 	helpers, stopHelpers := context.WithCancel(ctx)
 	side.Go(func() { st.s.monitor(helpers, st.w, d) })
+	if st.s.handling.heartbeat > 0 {
+		side.Go(func() { st.marks.keepTime(helpers) })
+	}
 	senderStop := make(chan struct{})
 	var senderErr atomic.Pointer[error]
 	var sender sync.WaitGroup
@@ -289,6 +332,9 @@ func (st *streamer) loop(ctx context.Context) error {
 			if err := st.copyData(ctx, body); err != nil {
 				return err
 			}
+			if err := st.marks.beat(ctx); err != nil {
+				return err
+			}
 		case 'E':
 			var e pgproto3.ErrorResponse
 			if err := e.Decode(body); err != nil {
@@ -354,7 +400,12 @@ func (st *streamer) copyData(ctx context.Context, b []byte) error {
 
 // message handles one message of pgoutput.
 func (st *streamer) message(ctx context.Context, lsn uint64, kind byte, b []byte) error {
+	if st.part != nil && kind != 'E' {
+		return st.keep(lsn, kind, b)
+	}
 	switch kind {
+	case 'S', 'E', 'c', 'A':
+		return st.streamed(ctx, lsn, kind, b)
 	case 'I', 'U', 'D':
 		if !st.open || !st.row.read(b) {
 			return malformed(kind)
@@ -365,17 +416,13 @@ func (st *streamer) message(ctx context.Context, lsn uint64, kind byte, b []byte
 		if !ok || st.open {
 			return malformed(kind)
 		}
-		st.open = true
-		st.w.Begin(m.commit, pgTime(m.micros))
-		st.env.begin(m.micros, "false", m.xid, st.lastCommit)
+		return st.begin(ctx, m, lsn)
 	case 'C':
 		m, ok := readCommit(b)
 		if !ok || !st.open {
 			return malformed(kind)
 		}
-		st.open = false
-		st.lastCommit = m.end
-		st.w.Commit(m.end)
+		return st.commit(ctx, m.end, lsn)
 	case 'R':
 		sh, ok := readRelation(b)
 		if !ok {
@@ -403,10 +450,122 @@ func (st *streamer) message(ctx context.Context, lsn uint64, kind byte, b []byte
 			return malformed(kind)
 		}
 		st.env.origin(name, origin)
-	case 'Y', 'M': // types are looked up in the catalog; logical messages are not captured
+	case 'M':
+		m, ok := readLogicalMessage(b)
+		if !ok || m.transactional != st.open {
+			return malformed(kind)
+		}
+		return st.emitted(ctx, &m)
+	case 'Y': // types are looked up in the catalog
 	default:
 		return malformed(kind)
 	}
+	return nil
+}
+
+// keep puts a message of a running transaction aside. All but origins begin with their subtransaction's id.
+func (st *streamer) keep(lsn uint64, kind byte, b []byte) error {
+	xid := st.partOf
+	if kind != 'O' {
+		if len(b) < 4 {
+			return malformed(kind)
+		}
+		xid, b = binary.BigEndian.Uint32(b), b[4:]
+	}
+	return st.part.add(xid, lsn, kind, b)
+}
+
+// streamed handles the messages about transactions that are sent while they run (streaming, version 2 of the protocol).
+func (st *streamer) streamed(ctx context.Context, lsn uint64, kind byte, b []byte) error {
+	switch kind {
+	case 'S':
+		xid, first, ok := readStreamStart(b)
+		if !ok || st.open || first == (st.running[xid] != nil) {
+			return malformed(kind)
+		}
+		if first {
+			sp, err := st.spools.open()
+			if err != nil {
+				return err
+			}
+			st.running[xid] = sp
+		}
+		st.part, st.partOf = st.running[xid], xid
+	case 'E':
+		if len(b) != 0 || st.part == nil {
+			return malformed(kind)
+		}
+		st.part = nil
+	case 'A':
+		xid, sub, ok := readStreamAbort(b)
+		sp := st.running[xid]
+		switch {
+		case !ok:
+			return malformed(kind)
+		case sp == nil: // nothing of it was sent
+		case sub != xid:
+			sp.abort(sub)
+		default:
+			delete(st.running, xid)
+			sp.close()
+		}
+	case 'c':
+		m, ok := readStreamCommit(b)
+		sp := st.running[m.xid]
+		if !ok || sp == nil {
+			return malformed(kind)
+		}
+		delete(st.running, m.xid)
+		defer sp.close()
+		if err := st.begin(ctx, beginMessage{commit: m.commit, micros: m.micros, xid: m.xid}, lsn); err != nil {
+			return err
+		}
+		n := 0
+		err := sp.each(func(lsn uint64, kind byte, b []byte) error {
+			if n++; n%keptRound == 1 {
+				st.env.at(time.Now().UnixMicro())
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+			}
+			return st.message(ctx, lsn, kind, b)
+		})
+		if err != nil {
+			return err
+		}
+		return st.commit(ctx, m.end, lsn)
+	}
+	return nil
+}
+
+func (st *streamer) begin(ctx context.Context, m beginMessage, lsn uint64) error {
+	st.open = true
+	st.w.Begin(m.commit, pgTime(m.micros))
+	st.env.begin(m.micros, "false", m.xid, st.lastCommit)
+	return st.marks.transaction(ctx, false, lsn)
+}
+
+func (st *streamer) commit(ctx context.Context, end, lsn uint64) error {
+	if err := st.marks.transaction(ctx, true, lsn); err != nil {
+		return err
+	}
+	st.open = false
+	st.lastCommit = end
+	st.w.Commit(end)
+	return nil
+}
+
+func (st *streamer) emitted(ctx context.Context, m *logicalMessage) error {
+	if m.transactional {
+		return st.marks.emitted(ctx, m)
+	}
+	now := time.Now()
+	st.w.Begin(m.lsn, now)
+	st.env.begin(now.UnixMicro(), "false", 0, st.lastCommit)
+	if err := st.marks.emitted(ctx, m); err != nil {
+		return err
+	}
+	st.w.Commit(m.lsn + 1)
 	return nil
 }
 

@@ -3,7 +3,6 @@ package postgres
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"math"
 	"math/bits"
@@ -247,6 +246,8 @@ type codec struct {
 	bytes   []byte
 	text    []byte
 	element []byte // an array's
+	fields  [][]byte
+	points  []float64
 }
 
 // numericSpecial appends NaN and the infinities. Debezium's default modes cannot say them, its connector stops at one.
@@ -320,8 +321,9 @@ func (c *codec) scaled(dst, text []byte, short bool) ([]byte, bool) {
 	return append(dst, '}'), true
 }
 
-// money encodes what lc_monetary=C writes ("-$1,234.50") as a decimal of two digits, in a mode of decimal.handling.mode.
+// money encodes what lc_monetary=C writes ("-$1,234.50") as a decimal, in a mode of decimal.handling.mode.
 func (c *codec) money(mode string) encoder {
+	zeros := c.moneyDigits() - moneyScale
 	return func(dst, text []byte) ([]byte, bool) {
 		plain := c.text[:0]
 		for _, b := range text {
@@ -335,10 +337,13 @@ func (c *codec) money(mode string) encoder {
 		}
 		c.text = plain[:0]
 		negative, digits, scale, ok := c.split(plain)
-		if !ok || scale != 2 {
+		if !ok || scale != moneyScale {
 			return dst, false
 		}
-		c.digits = digits[:0]
+		for range zeros {
+			digits, plain = append(digits, '0'), append(plain, '0')
+		}
+		c.digits, c.text = digits[:0], plain[:0]
 		switch {
 		case mode == "string":
 			return encodeString(dst, plain)
@@ -646,42 +651,6 @@ func (c *codec) arrayLevel(dst, text []byte, element encoder, delimiter byte, de
 		}
 	}
 	return dst, nil, false
-}
-
-// point encodes (x,y) as Debezium's Point, the well-known binary form included.
-func (c *codec) point(dst, text []byte) ([]byte, bool) {
-	inner, ok := bytes.CutPrefix(text, []byte("("))
-	if !ok {
-		return dst, false
-	}
-	if inner, ok = bytes.CutSuffix(inner, []byte(")")); !ok {
-		return dst, false
-	}
-	xText, yText, ok := bytes.Cut(inner, []byte(","))
-	if !ok {
-		return dst, false
-	}
-	x, errX := strconv.ParseFloat(string(xText), 64)
-	y, errY := strconv.ParseFloat(string(yText), 64)
-	if errX != nil || errY != nil {
-		return dst, false
-	}
-	start := len(dst)
-	dst = append(dst, `{"x":`...)
-	if dst, ok = encodeFloat(dst, xText); !ok {
-		return dst[:start], false
-	}
-	dst = append(dst, `,"y":`...)
-	if dst, ok = encodeFloat(dst, yText); !ok {
-		return dst[:start], false
-	}
-	wkb := append(c.bytes[:0], 1, 1, 0, 0, 0) // little-endian, a point
-	wkb = binary.LittleEndian.AppendUint64(wkb, math.Float64bits(x))
-	wkb = binary.LittleEndian.AppendUint64(wkb, math.Float64bits(y))
-	c.bytes = wkb[:0]
-	dst = append(dst, `,"wkb":`...)
-	dst = appendBase64(dst, wkb)
-	return append(dst, `,"srid":null}`...), true
 }
 
 // Placeholders of unchanged TOAST values, by kind of column; what has none is null.

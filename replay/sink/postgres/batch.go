@@ -627,7 +627,13 @@ func (w *writer) layoutOf(ctx context.Context, item *replay.Item, name tableName
 		l.names = append(l.names, n)
 		l.columns = append(l.columns, at)
 		l.types = append(l.types, typ)
-		l.read = append(l.read, converter(typ, h))
+		read := converter(typ, h)
+		if source[n].Opaque {
+			if read = opaqueOf(h.get("binary.handling.mode", "bytes")); typ.array {
+				read = arrayOf(read)
+			}
+		}
+		l.read = append(l.read, read)
 	}
 	if len(missing) > 0 {
 		return nil, blocked(op, "run ALTER TABLE "+t.name+" "+strings.Join(missing, ", ")+"; on the target, then resume",

@@ -106,14 +106,20 @@ func converter(t pgType, h handling) convert {
 		return fromZoned
 	case "point":
 		return fromPoint
-	case "hstore":
-		return fromHstore
+	case "box", "lseg", "path", "polygon", "circle", "line":
+		return shapeOf(t.name)
 	}
 	if strings.HasPrefix(t.name, "interval") {
 		return fromInterval
 	}
-	if name, ok := strings.CutSuffix(t.name, ".hstore"); ok && name != "" {
+	// Extensions' types have their schema before them where it is none that is searched.
+	switch t.name[strings.LastIndexByte(t.name, '.')+1:] {
+	case "hstore":
 		return fromHstore
+	case "geometry", "geography":
+		return fromPostGIS
+	case "vector", "halfvec", "sparsevec":
+		return fromVector
 	}
 	return fromText
 }

@@ -15,6 +15,10 @@ func FuzzConvert(f *testing.F) {
 		{"timestamp(3) without time zone", "9223372036825200000"}, {"timestamp without time zone", "-1"}, {"time without time zone", "86400000000"},
 		{"timestamp with time zone", `"-0043-03-15T12:00:00Z"`}, {"bit(9)", `"AQE="`}, {"bit varying(64)", `"AQE="`}, {"bytea", `"AP8="`},
 		{"public.hstore", `"{\"a\":null}"`}, {"point", `{"x":1,"y":"NaN"}`}, {"text[]", `[["a","\\"],[null,"{}"]]`}, {"interval day to second(3)", "1"}, {"money", `"AQ=="`},
+		{"box", `{"wkb":"AQMAAAABAAAABQAAAAAAAAAAAPA/AAAAAAAAAEAAAAAAAADwPwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAEAAAAAAAADwPwAAAAAAAABA","srid":null}`},
+		{"path", `{"wkb":"AQIAAAACAAAAAAAAAAAA8D8AAAAAAAAAQAAAAAAAAAxAAAAAAAAAEMA=","extensions":{"type":"path","closed":"true"}}`},
+		{"circle", `{"center":{"x":1,"y":2},"radius":"Infinity"}`}, {"line", `{"a":1,"b":-2,"c":0.5}`}, {"vector(2)", "[1,0.5]"}, {"public.sparsevec(3)", `{"dimensions":3,"vector":[[1,0.5]]}`},
+		{"public.geometry(Point,4326)", `{"wkb":"AQE=","srid":4326}`},
 	} {
 		f.Add(seed.typ, "", "", seed.value)
 	}

@@ -2619,7 +2619,7 @@ export interface components {
             outbox?: string;
             /** @description Of the topics; the name unless given */
             prefix?: string;
-            /** @description Debezium's options by their names: decimal.handling.mode, binary.handling.mode, time.precision.mode, interval.handling.mode, hstore.handling.mode, tombstones.on.delete, skipped.operations */
+            /** @description Debezium's options by their names: decimal.handling.mode, message.key.columns, column.exclude.list and others; docs/configuration.md lists them. A salt in one is kept as a secret */
             properties?: {
                 [key: string]: string;
             };

@@ -92,6 +92,10 @@ test('patterns and names', () => {
     'decimal.handling.mode': 'string',
     'skipped.operations': 'c,u',
   })
+  expect(properties('column.exclude.list=a.b.c,a.b.d, column.mask.hash.v2.SHA-256.with.salt.@env:SALT=a.b.e')).toEqual({
+    'column.exclude.list': 'a.b.c,a.b.d',
+    'column.mask.hash.v2.SHA-256.with.salt.@env:SALT': 'a.b.e',
+  })
   expect(properties('nonsense')).toEqual({ nonsense: '' })
   expect(wrongName('shop-1')).toBe('')
   expect(wrongName('a b')).not.toBe('')

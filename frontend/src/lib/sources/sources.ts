@@ -143,7 +143,7 @@ export const patterns = (text: string): string[] => text.split(/[\s,]+/).filter(
 export const properties = (text: string): Record<string, string> =>
   Object.fromEntries(
     text
-      .split(/,(?=\s*[\w.]+\s*=)/)
+      .split(/[\n,](?=\s*[a-z]+\.[\w.@:/-]+\s*=)/)
       .filter((p) => p.trim())
       .map((p) => {
         const [name = '', ...value] = p.split('=')
