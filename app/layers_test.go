@@ -40,6 +40,7 @@ var layers = map[string]layer{
 	"backend/decode":     engines,
 	"backend/feed":       engines,
 	"backend/recordfile": engines,
+	"backend/space":      engines,
 	"probes":             engines,
 	"probes/freshness":   engines,
 	"probes/lag":         engines,

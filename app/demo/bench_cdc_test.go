@@ -97,7 +97,111 @@ func TestBenchCDC(t *testing.T) {
 			c.measure(load)
 		}
 	}
+	if only := os.Getenv("BENCH_ONLY"); only == "" || strings.Contains(only, "live") {
+		c.live()
+	}
+	if only := os.Getenv("BENCH_ONLY"); only == "" || strings.Contains(only, "latency") {
+		c.latency()
+	}
 }
+
+// live commits one transaction of a million rows while both slots are read, in turns, and times the last row from the
+// commit on: in the topic, and out of pg_recvlogical as it asks for what is still running.
+func (c *cdcBench) live() {
+	const rows = 1_000_000
+	c.do("CREATE TABLE live" + sixColumns)
+	c.freshet("sources", "create", "live", "--type", "postgres", "--dsn", c.dsn, "--tables", "public.live", "--no-snapshot", "--yes")
+	c.freshet("wait", "--source", "live", "--caught-up", "--timeout", "60s")
+	var ours, theirs, plain []time.Duration
+	for try := range c.tries {
+		fill := func(part int) (committed time.Time) {
+			from := (3*try + part) * rows
+			c.do("BEGIN; INSERT INTO live " + fmt.Sprintf(sixColumnRows, from+1, from+rows) + "; SELECT pg_logical_emit_message(true, 'bench', 'end')")
+			c.do("COMMIT")
+			return time.Now()
+		}
+		before := c.written("live")
+		committed := fill(0)
+		c.until("the rows in the topic", func() bool { return c.written("live") >= before+rows })
+		ours = append(ours, time.Since(committed))
+		c.freshet("sources", "pause", "live")
+		for part, options := range [][]string{1: {"-o", "proto_version=2", "-o", "streaming=true"}, 2: {"-o", "proto_version=1"}} {
+			if options == nil {
+				continue
+			}
+			c.do("SELECT pg_create_logical_replication_slot('beside', 'pgoutput')")
+			cmd := exec.Command(filepath.Join(testkit.PostgresBinaries(c.t, 15), "pg_recvlogical"), append([]string{"-d", c.dsn, "-S", "beside", "--start", "--no-loop", "-f", "/dev/null",
+				"-o", "publication_names=freshet_live", "-s", "1"}, options...)...)
+			if err := cmd.Start(); err != nil {
+				c.t.Fatal(err)
+			}
+			c.until("reading", func() bool { return c.sender("beside") != 0 })
+			committed := fill(part)
+			lsn := c.text("SELECT pg_current_wal_flush_lsn()::text")
+			c.until("all of it sent", func() bool {
+				return c.text("SELECT (sent_lsn >= $1::pg_lsn)::text FROM pg_stat_replication WHERE application_name = 'pg_recvlogical'", lsn) == "true"
+			})
+			if took := time.Since(committed); part == 1 {
+				theirs = append(theirs, took)
+			} else {
+				plain = append(plain, took)
+			}
+			_ = cmd.Process.Signal(os.Interrupt)
+			_ = cmd.Wait()
+			c.until("gone", func() bool { return c.sender("beside") == 0 })
+			c.do("SELECT pg_drop_replication_slot('beside')")
+		}
+		c.freshet("sources", "resume", "live")
+		c.freshet("wait", "--source", "live", "--caught-up", "--timeout", "5m")
+	}
+	c.t.Logf("live: %v, pg_recvlogical streaming: %v, without: %v", ours, theirs, plain)
+	fmt.Printf("| 1 M rows in one transaction, from its commit to the last row | %.1f s | | | %.1f s streaming, %.1f s without | | %s |\n",
+		median(ours).Seconds(), median(theirs).Seconds(), median(plain).Seconds(), ratio(median(ours), median(theirs)))
+	c.freshet("sources", "drop", "live")
+}
+
+// latency commits a thousand small transactions a second and reads the topic.
+func (c *cdcBench) latency() {
+	const rate, seconds = 1000, 20
+	c.do("CREATE TABLE latency" + sixColumns)
+	c.freshet("sources", "create", "latency", "--type", "postgres", "--dsn", c.dsn, "--tables", "public.latency", "--no-snapshot", "--yes")
+	c.freshet("wait", "--source", "latency", "--caught-up", "--timeout", "60s")
+	c.do("INSERT INTO latency(id) VALUES (0)")
+	const topic = "latency.public.latency"
+	c.until("the topic", func() bool { return c.written("latency") > 0 })
+	reader := c.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().At(1)}}), kgo.FetchMaxWait(time.Second))
+	defer reader.Close()
+	var committed [rate*seconds + 1]time.Time
+	var readable [rate*seconds + 1]time.Time
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for n := 1; n <= rate*seconds; {
+			fetches := reader.PollFetches(c.t.Context())
+			now := time.Now()
+			fetches.EachRecord(func(*kgo.Record) {
+				readable[n] = now
+				n++
+			})
+		}
+	}()
+	began := time.Now()
+	for n := 1; n <= rate*seconds; n++ {
+		time.Sleep(time.Until(began.Add(time.Duration(n) * time.Second / rate)))
+		c.do(fmt.Sprintf("INSERT INTO latency VALUES (%d, 1, 'placed', 1.5, now(), 'a note')", n))
+		committed[n] = time.Now()
+	}
+	<-done
+	var took []time.Duration
+	for n := 1; n <= rate*seconds; n++ {
+		took = append(took, max(0, readable[n].Sub(committed[n])))
+	}
+	slices.Sort(took)
+	fmt.Printf("| commit to readable at 1,000 transactions a second | p50 %.1f ms, p99 %.1f ms | | | | | |\n", milli(took[len(took)/2]), milli(took[len(took)*99/100]))
+	c.freshet("sources", "drop", "latency")
+}
+
+func milli(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 type cdcBench struct {
 	*bench

@@ -42,7 +42,7 @@ func (c *catalog) with(ctx context.Context, op string, f func(q querier) error) 
 // facts reads what there is to know of a shape. It looks at the catalog as it is now, which may be later than the change
 // that is being read: what the message itself says goes before it, and a table that is gone has no facts.
 func (c *catalog) facts(ctx context.Context, sh *shape) (facts, error) {
-	f := facts{types: map[typeMod]string{}, enums: map[uint32]bool{}, notNull: map[string]bool{}, defaults: map[string]string{}}
+	f := facts{types: map[typeMod]string{}, notNull: map[string]bool{}, defaults: map[string]string{}}
 	err := c.with(ctx, "look up the table "+sh.table.String(), func(q querier) error {
 		var oids []uint32
 		for _, col := range sh.columns {
@@ -56,7 +56,6 @@ func (c *catalog) facts(ctx context.Context, sh *shape) (facts, error) {
 		for _, col := range sh.columns {
 			root, mod := c.types.root(col.typ, col.mod)
 			types, mods = append(types, col.typ, root.OID), append(mods, col.mod, mod)
-			f.enums[root.OID] = root.Kind == "e"
 		}
 		rows, err := q.Query(ctx, `SELECT u.o, u.m, format_type(u.o, u.m) FROM unnest($1::oid[], $2::int4[]) AS u(o, m)`, types, mods)
 		if err != nil {

@@ -151,7 +151,7 @@ func jsonText(s string) string {
 }
 
 // around is what stands around a JSON value where its schema is written with it: nothing where it is not.
-func (h *handling) around(schemas bool, t connectType) (open, end []byte) {
+func around(schemas bool, t connectType) (open, end []byte) {
 	if !schemas {
 		return nil, nil
 	}

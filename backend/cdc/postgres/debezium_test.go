@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"freshet/backend/cdc/postgres"
@@ -198,6 +199,60 @@ func waitForSlots(t *testing.T, db *database, n int) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
+}
+
+// TestDebeziumReads has Debezium's JDBC sink read what was captured, as it reads its own: the tables it makes of that equal
+// those of the source.
+func TestDebeziumReads(t *testing.T) {
+	if !proof() {
+		t.Skip("make proof runs this")
+	}
+	server := testkit.Postgres(t, 15, "fsync=off")
+	db, target := newDatabase(t, server), newDatabase(t, server)
+	db.exec(`CREATE TABLE orders(id bigint PRIMARY KEY, customer int NOT NULL, status text, total numeric(12,2), at timestamptz, day date, paid boolean, ratio float8, code uuid, doc jsonb, data bytea);
+		INSERT INTO orders SELECT i, i % 100, 'placed', i / 7.0, now() - i * interval '1 hour', current_date - i, i % 2 = 0, i / 3.0, gen_random_uuid(), jsonb_build_object('n', i), sha256(i::text::bytea) FROM generate_series(1, 500) i`)
+	c := startCapture(t, db, with(map[string]string{"key.converter.schemas.enable": "true", "value.converter.schemas.enable": "true"}))
+	c.streaming()
+	db.exec(`INSERT INTO orders SELECT i, i % 100, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM generate_series(501, 1000) i`)
+	db.exec(`UPDATE orders SET status = 'paid', total = total + 1 WHERE id % 3 = 0; DELETE FROM orders WHERE id % 7 = 0; UPDATE orders SET id = id + 5000 WHERE id % 11 = 0`)
+	c.caughtUp()
+
+	kafka := testkit.Kafka(t)
+	const topic = "shop.public.orders"
+	cl, err := kgo.NewClient(kgo.SeedBrokers(kafka.Broker), kgo.AllowAutoTopicCreation(), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ConsumeResetOffset(kgo.NoResetOffset()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if _, err := kadm.NewClient(cl).CreateTopic(t.Context(), 1, 1, nil, topic); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range c.log.Records(topic) {
+		cl.Produce(t.Context(), &kgo.Record{Topic: topic, Key: r.Key, Value: r.Value}, nil)
+	}
+	if err := cl.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	config, err := pgx.ParseConfig(target.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	json := "org.apache.kafka.connect.json.JsonConverter"
+	testkit.Connect(t, kafka.Broker, testkit.Connector{Name: "sink", Config: map[string]string{
+		"connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector", "tasks.max": "1", "topics": topic,
+		"connection.url":      fmt.Sprintf("jdbc:postgresql://%s:%d/%s", config.Host, config.Port, config.Database),
+		"connection.username": config.User, "connection.password": "none", "insert.mode": "upsert", "delete.enabled": "true", "primary.key.mode": "record_key",
+		"schema.evolution": "basic", "collection.name.format": "orders",
+		"key.converter": json, "key.converter.schemas.enable": "true", "value.converter": json, "value.converter.schemas.enable": "true",
+	}})
+	rows := func(db *database) string {
+		return db.value(`SELECT coalesce(string_agg(format('%s|%s|%s|%s|%s|%s|%s|%s|%s|%s|%s', id, customer, status, total, at::timestamptz, day, paid, ratio, code, doc::jsonb, data), E'\n' ORDER BY id), '') FROM orders`)
+	}
+	want := rows(db)
+	c.until("equal", func() bool {
+		return target.value(`SELECT (to_regclass('orders') IS NOT NULL)::text`) == "true" && rows(target) == want
+	})
+	t.Logf("%d records, %d rows", len(c.log.Records(topic)), strings.Count(want, "\n")+1)
 }
 
 // likeRecord is a record as the two are compared by.

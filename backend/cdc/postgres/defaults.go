@@ -10,7 +10,7 @@ import (
 // byDefault is a column's default as JSON, for a schema; "" is none. What an expression comes to is not known before a row
 // is written: where the column may not be null, Debezium gives its type's zero instead.
 func (s *Source) byDefault(as form, oid uint32, notNull bool, expression string) string {
-	if expression == "" || !s.handling.keySchemas && !s.handling.valueSchemas || oid == pgtype.ByteaOID ||
+	if expression == "" || !s.handling.schemas() || oid == pgtype.ByteaOID ||
 		as.connect == connectVariableDecimal || strings.HasPrefix(as.connect.head, `"type":"array"`) {
 		return ""
 	}

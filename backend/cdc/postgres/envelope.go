@@ -40,7 +40,7 @@ type eventCount struct {
 
 func (s *Source) newEnvelope() *envelope {
 	e := &envelope{tells: s.handling.transactions}
-	_, e.end = s.handling.around(s.handling.valueSchemas, connectType{})
+	_, e.end = around(s.handling.valueSchemas, connectType{})
 	e.name = append(e.name, `{"version":`...)
 	e.name, _ = encodeString(e.name, []byte(s.o.Version))
 	e.name = append(e.name, `,"connector":"postgresql","name":`...)
@@ -155,6 +155,21 @@ func (e *envelope) transaction(dst []byte, of *eventCount, lsn uint64) []byte {
 	dst = append(dst, `,"data_collection_order":`...)
 	dst = strconv.AppendUint(dst, of.n, 10)
 	return append(dst, '}')
+}
+
+// appendCounts appends how many events the transaction had, of all tables and of each.
+func (e *envelope) appendCounts(dst []byte) []byte {
+	dst = strconv.AppendUint(append(dst, `,"event_count":`...), e.total, 10)
+	dst = append(dst, `,"data_collections":[`...)
+	for i, of := range e.tables {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(append(dst, `{"data_collection":`...), of.name...)
+		dst = strconv.AppendUint(append(dst, `,"event_count":`...), of.n, 10)
+		dst = append(dst, '}')
+	}
+	return append(dst, ']')
 }
 
 // tail appends everything after before and after.

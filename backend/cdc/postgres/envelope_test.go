@@ -370,3 +370,24 @@ func (c *capture) until(what string, so func() bool) {
 		}
 	}
 }
+
+// TestNewLabel: a label that an enum was given while rows stream is in the schema of the first record that has it
+// (debezium/dbz#304).
+func TestNewLabel(t *testing.T) {
+	eachVersion(t, func(t *testing.T, db *database) {
+		db.exec(`CREATE TYPE mood AS ENUM ('sad'); CREATE TABLE t(id int PRIMARY KEY, v mood)`)
+		c := startCapture(t, db, with(map[string]string{"value.converter.schemas.enable": "true"}))
+		c.streaming()
+		db.exec(`INSERT INTO t VALUES (1, 'sad')`)
+		c.caughtUp()
+		db.exec(`ALTER TYPE mood ADD VALUE 'glad' BEFORE 'sad'`)
+		db.exec(`INSERT INTO t VALUES (2, 'glad'), (3, 'sad')`)
+		c.caughtUp()
+		records := c.log.Records("shop.public.t")
+		for i, allowed := range []string{"sad", "glad,sad", "glad,sad"} {
+			if want := `"parameters":{"allowed":"` + allowed + `"}`; len(records) != 3 || !bytes.Contains(records[i].Value, []byte(want)) {
+				t.Errorf("record %d lacks %s: %.300s", i, want, records[i].Value)
+			}
+		}
+	})
+}

@@ -16,7 +16,7 @@ type marks struct {
 	env *envelope
 
 	transactions *cdc.Topic
-	begins, ends markForm
+	marked       markForm
 
 	messages *cdc.Topic // made with the first message
 	message  markForm
@@ -33,8 +33,8 @@ type marks struct {
 type markForm struct{ keyOpen, keyEnd, open, end []byte }
 
 func (h *handling) mark(key, value connectType) (m markForm) {
-	m.keyOpen, m.keyEnd = h.around(h.keySchemas, key)
-	m.open, m.end = h.around(h.valueSchemas, value)
+	m.keyOpen, m.keyEnd = around(h.keySchemas, key)
+	m.open, m.end = around(h.valueSchemas, value)
 	return m
 }
 
@@ -42,8 +42,7 @@ func (h *handling) mark(key, value connectType) (m markForm) {
 func (s *Source) newMarks(ctx context.Context, w *cdc.Writer, e *envelope, values *codec) (*marks, error) {
 	h := &s.handling
 	m := &marks{s: s, w: w, env: e, content: values.byteaForm()}
-	m.begins = h.mark(connectTransactionKey, connectTransactionValue)
-	m.ends = m.begins
+	m.marked = h.mark(connectTransactionKey, connectTransactionValue)
 	m.message = h.mark(connectMessageKey, connectMessage(m.content.connect))
 	m.heartbeat = h.mark(connectHeartbeatKey, connectHeartbeatValue)
 	m.counted.name = []byte(`"LOGICAL_DECODING_MESSAGE"`)
@@ -63,49 +62,33 @@ func (s *Source) newMarks(ctx context.Context, w *cdc.Writer, e *envelope, value
 
 // transaction writes that a transaction begins or has ended; lsn is where that is said.
 func (m *marks) transaction(ctx context.Context, end bool, lsn uint64) error {
-	if m.transactions == nil || !m.env.counted {
+	e := m.env
+	if m.transactions == nil || !e.counted {
 		return nil
 	}
-	e := m.env
 	if end {
 		m.w.Next() // behind the begin, whatever lies between
 	}
-	if !m.w.Has(m.transactions) {
-		rec := m.w.Record()
-		rec.Key = append(rec.Key, m.begins.keyOpen...)
-		rec.Key = append(strconv.AppendUint(append(rec.Key, e.id...), lsn, 10), '"', '}')
-		rec.Key = append(rec.Key, m.begins.keyEnd...)
-		v := append(rec.Value, m.begins.open...)
-		if end {
-			v = append(v, `{"status":"END",`...)
-		} else {
-			v = append(v, `{"status":"BEGIN",`...)
-		}
-		v = append(strconv.AppendUint(append(v, e.id[1:]...), lsn, 10), '"')
-		if !end {
-			v = append(v, `,"event_count":null,"data_collections":null`...)
-		} else {
-			v = append(v, `,"event_count":`...)
-			v = strconv.AppendUint(v, e.total, 10)
-			v = append(v, `,"data_collections":[`...)
-			for i, of := range e.tables {
-				if i > 0 {
-					v = append(v, ',')
-				}
-				v = append(append(v, `{"data_collection":`...), of.name...)
-				v = strconv.AppendUint(append(v, `,"event_count":`...), of.n, 10)
-				v = append(v, '}')
-			}
-			v = append(v, ']')
-		}
-		v = append(append(v, `,"ts_ms":`...), e.txMillis...)
-		v = append(v, '}')
-		rec.Value = append(v, m.begins.end...)
-		if err := m.w.Append(ctx, m.transactions, rec); err != nil {
-			return err
-		}
+	if m.w.Has(m.transactions) {
+		return nil
 	}
-	return nil
+	rec := m.w.Record()
+	rec.Key = strconv.AppendUint(append(append(rec.Key, m.marked.keyOpen...), e.id...), lsn, 10)
+	rec.Key = append(append(rec.Key, '"', '}'), m.marked.keyEnd...)
+	status := `{"status":"BEGIN",`
+	if end {
+		status = `{"status":"END",`
+	}
+	v := append(append(append(rec.Value, m.marked.open...), status...), e.id[1:]...)
+	v = strconv.AppendUint(v, lsn, 10)
+	if end {
+		v = e.appendCounts(append(v, '"'))
+	} else {
+		v = append(v, `","event_count":null,"data_collections":null`...)
+	}
+	v = append(append(v, `,"ts_ms":`...), e.txMillis...)
+	rec.Value = append(append(v, '}'), m.marked.end...)
+	return m.w.Append(ctx, m.transactions, rec)
 }
 
 // logicalMessage is what pg_logical_emit_message wrote.

@@ -256,7 +256,10 @@ func (s *Source) planTables(ctx context.Context, q querier, p *Plan) error {
 			return err
 		}
 		planned := PlannedTable{Table: t.String(), Topic: topics[t.Table], Identity: identityNames[t.identity], Publication: full, Key: []string{}, Limits: []string{}}
-		key := s.keyColumns(&sh, f)
+		chosen, key, err := s.choose(c, &sh, f)
+		if err != nil {
+			p.refuse("%v", err)
+		}
 		for _, i := range key {
 			planned.Key = append(planned.Key, sh.columns[i].name)
 		}
@@ -278,9 +281,7 @@ func (s *Source) planTables(ctx context.Context, q querier, p *Plan) error {
 		if len(planned.Key) == 0 {
 			limit("records have no key")
 		}
-		if err := s.planColumns(c, &sh, key, f, limit); err != nil {
-			p.refuse("%v", err)
-		}
+		s.planColumns(&sh, chosen, f, limit)
 		if len(t.generated) > 0 {
 			limit("generated columns are not captured: %s", strings.Join(t.generated, ", "))
 		}
@@ -312,28 +313,23 @@ func (s *Source) planTables(ctx context.Context, q querier, p *Plan) error {
 }
 
 // planColumns says what of a table's columns is not written as it is.
-func (s *Source) planColumns(c *catalog, sh *shape, key []int, f facts, limit func(format string, args ...any)) error {
+func (s *Source) planColumns(sh *shape, chosen []choice, f facts, limit func(format string, args ...any)) {
 	var leftOut, foreign, unkeyed []string
 	masked := map[string][]string{}
-	for i, col := range sh.columns {
-		inKey := slices.Contains(key, i)
-		written, m, err := s.choose(c, sh, i, inKey)
-		if err != nil {
-			return err
-		}
+	for _, x := range chosen {
 		switch {
-		case !written && inKey:
-			leftOut = append(leftOut, col.name+" (it stays in the key)")
-		case !written:
-			leftOut = append(leftOut, col.name)
-		case c.types.form(&c.values, col.typ, col.mod).foreign:
-			foreign = append(foreign, col.name+" ("+f.types[typeMod{col.typ, col.mod}]+")")
+		case !x.written && x.place > 0:
+			leftOut = append(leftOut, x.name+" (it stays in the key)")
+		case !x.written:
+			leftOut = append(leftOut, x.name)
+		case x.form.foreign || x.opaque:
+			foreign = append(foreign, x.name+" ("+f.types[typeMod{x.typ, x.mod}]+")")
 		}
-		if m != nil {
-			masked[m.kind] = append(masked[m.kind], col.name)
+		if x.mask != nil {
+			masked[x.mask.kind] = append(masked[x.mask.kind], x.name)
 		}
-		if inKey && !col.identity {
-			unkeyed = append(unkeyed, col.name)
+		if x.place > 0 && !x.identity {
+			unkeyed = append(unkeyed, x.name)
 		}
 	}
 	if len(leftOut) > 0 {
@@ -352,7 +348,6 @@ func (s *Source) planColumns(c *catalog, sh *shape, key []int, f facts, limit fu
 	if len(unkeyed) > 0 && s.handling.keys != nil {
 		limit("a delete has no %s, which message.key.columns puts into the key, and meets no other record's: ALTER TABLE %s REPLICA IDENTITY FULL lets it", strings.Join(unkeyed, ", "), quoteTable(sh.table))
 	}
-	return nil
 }
 
 var maskWords = map[string]string{"hash": "a hash with a salt", "mask": "stars", "truncate": "a limit of their length"}

@@ -40,7 +40,26 @@ type relation struct {
 	open     []byte // a value before what "before" is
 	where    []byte // of source: ,"schema":…,"table":…
 	events   *eventCount
+	enums    []enumColumn // where their labels are told in schemas
 	outbox   *outbox
+}
+
+type enumColumn struct {
+	at     int // in a tuple
+	labels []string
+}
+
+// outgrown reports whether a row has an enum's label that was not there when the relation was prepared: the server does
+// not tell of a type that has changed. It is reported once.
+func (r *relation) outgrown(t *tuple) (yes bool) {
+	for i := range r.enums {
+		e := &r.enums[i]
+		if t.kinds[e.at] == 't' && !slices.ContainsFunc(e.labels, func(l string) bool { return l == string(t.values[e.at]) }) {
+			e.labels = append(slices.Clip(e.labels), string(t.values[e.at]))
+			yes = true
+		}
+	}
+	return yes
 }
 
 type column struct {
@@ -67,7 +86,6 @@ func (t *tuple) add(kind byte, value []byte) {
 // facts are what a Relation message does not tell of a table.
 type facts struct {
 	types   map[typeMod]string // as format_type() writes them
-	enums   map[uint32]bool
 	notNull map[string]bool
 	// defaults are the columns' default expressions.
 	defaults map[string]string
@@ -130,60 +148,95 @@ func containsAll(set, some []string) bool {
 	return len(some) > 0
 }
 
-// newRelation prepares everything that does not change from row to row, and makes the schema and the topic known.
+// choice is what becomes of a column.
+type choice struct {
+	shapeColumn
+	path    string // SCHEMA.TABLE.COLUMN
+	root    typeInfo
+	rootMod int32
+	place   int  // in the record key, from 1; 0 for none
+	written bool // to the row
+	mask    *mask
+	form    form
+	opaque  bool // written as Debezium writes values of types that it does not know
+}
+
+// choose decides what becomes of a table's columns. key are those of the record key, in its order: what message.key.columns
+// names, else the table's own.
+func (s *Source) choose(c *catalog, sh *shape, f facts) (all []choice, key []int, err error) {
+	h := &s.handling
+	for _, re := range h.keys {
+		for i, col := range sh.columns {
+			if re.MatchString(sh.table.String()+"."+col.name) && !slices.Contains(key, i) {
+				key = append(key, i)
+			}
+		}
+	}
+	if key == nil {
+		key = sh.keyColumns(f)
+	}
+	for i, col := range sh.columns {
+		x := choice{shapeColumn: col, path: sh.table.String() + "." + col.name, place: slices.Index(key, i) + 1, form: c.types.form(&c.values, col.typ, col.mod)}
+		x.root, x.rootMod = c.types.root(col.typ, col.mod)
+		x.written = !h.exclude.match(x.path) && (h.include == nil || h.include.match(x.path))
+		if x.form.foreign {
+			x.written = x.written && h.words[unknownOption] != "false"
+			x.opaque = h.words[unknownOption] == "true"
+		}
+		if x.written || x.place > 0 {
+			if x.mask, err = s.maskOf(sh, &x); err != nil {
+				return nil, nil, err
+			}
+		}
+		switch {
+		case x.mask != nil:
+			x.form, x.opaque = x.mask.form(max(0, int(x.rootMod)-4)), false
+		case x.opaque:
+			x.form = c.types.opaqueForm(&c.values, col.typ, col.mod)
+		}
+		all = append(all, x)
+	}
+	return all, key, nil
+}
+
+// maskOf is the first mask that names a column, nil for none. One that would not do is an error: nothing goes out in the
+// clear that was to be masked.
+func (s *Source) maskOf(sh *shape, x *choice) (*mask, error) {
+	at := slices.IndexFunc(s.handling.masks, func(m mask) bool { return m.columns.match(x.path) })
+	if at < 0 {
+		return nil, nil
+	}
+	const next = "name other columns, or leave the column out with column.exclude.list"
+	m := &s.handling.masks[at]
+	switch {
+	case !masked(x.root.OID, x.root.Name):
+		return nil, fault.New(fault.Invalid, "mask "+x.path, next, "%s is for columns of text, and this is none", m.option)
+	case x.place > 0 && m.kind != "hash":
+		return nil, fault.New(fault.Invalid, "mask "+x.path, next, "it is in the record key, where %s would make one key of many", m.option)
+	case s.o.Outbox != "" && s.outboxTable.Match(sh.table):
+		return nil, fault.New(fault.Invalid, "mask "+x.path, "name other columns", "an outbox's events are routed as they are")
+	}
+	return m, nil
+}
+
+// describe is a column as the table's schema has it.
+func (x *choice) describe(f facts) stream.Column {
+	col := stream.Column{
+		Name: x.name, Type: f.types[typeMod{x.typ, x.mod}], Base: f.types[typeMod{x.root.OID, x.rootMod}],
+		Enum: x.root.Kind == "e", NotNull: f.notNull[x.name], Key: x.place, Opaque: x.opaque,
+	}
+	if x.mask != nil {
+		col.Mask = x.mask.kind
+	}
+	return col
+}
+
+// newRelation prepares a relation, and makes the schema and the topic known.
 func (s *Source) newRelation(ctx context.Context, w *cdc.Writer, c *catalog, sh shape) (*relation, error) {
-	f, err := c.facts(ctx, &sh)
+	r, schema, err := s.prepare(ctx, c, sh)
 	if err != nil {
 		return nil, err
 	}
-	r := &relation{shape: sh, events: c.count(sh.table)}
-	key := s.keyColumns(&sh, f)
-	schema := stream.TableSchema{
-		Database: s.database, Schema: sh.table.Schema, Table: sh.table.Name, Handling: s.handling.words,
-	}
-	var rowFields, keyFields []string
-	for i, col := range sh.columns {
-		place := slices.Index(key, i) + 1
-		written, m, err := s.choose(c, &sh, i, place > 0)
-		if err != nil {
-			return nil, err
-		}
-		root, mod := c.types.root(col.typ, col.mod)
-		if written {
-			as := s.form(c, m, col)
-			r.columns = append(r.columns, as.column(i, col.name))
-			rowFields = append(rowFields, as.connect.field(col.name, !f.notNull[col.name], s.byDefault(as, root.OID, f.notNull[col.name], f.defaults[col.name])))
-		}
-		if written || place > 0 {
-			described := stream.Column{
-				Name: col.name, Type: f.types[typeMod{col.typ, col.mod}], Base: f.types[typeMod{root.OID, mod}],
-				Enum: f.enums[root.OID], NotNull: f.notNull[col.name], Key: place,
-			}
-			if m != nil {
-				described.Mask = m.kind
-			}
-			described.Opaque = written && m == nil && s.opaque(c.types.form(&c.values, col.typ, col.mod))
-			schema.Columns = append(schema.Columns, described)
-		}
-	}
-	for _, i := range key {
-		col := sh.columns[i]
-		_, m, err := s.choose(c, &sh, i, true)
-		if err != nil {
-			return nil, err
-		}
-		as := s.form(c, m, col)
-		if m == nil {
-			as = c.types.keyForm(&c.values, col.typ, col.mod)
-		}
-		r.key = append(r.key, as.column(i, col.name))
-		root, _ := c.types.root(col.typ, col.mod)
-		keyFields = append(keyFields, as.connect.field(col.name, !f.notNull[col.name], s.byDefault(as, root.OID, f.notNull[col.name], f.defaults[col.name])))
-	}
-	if schema.ID, err = schemaID(schema); err != nil {
-		return nil, err
-	}
-	r.schemaID = []byte(schema.ID)
 	if err := w.Schema(ctx, schema); err != nil {
 		return nil, err
 	}
@@ -196,8 +249,54 @@ func (s *Source) newRelation(ctx context.Context, w *cdc.Writer, c *catalog, sh 
 		return nil, err
 	}
 	c.topics[name] = sh.table
-	r.keyOpen, r.keyEnd = s.handling.around(s.handling.keySchemas, connectStruct(name+".Key", 0, keyFields...))
-	r.open, _ = s.handling.around(s.handling.valueSchemas, connectEnvelope(name, rowFields))
+	return r, nil
+}
+
+// prepare makes everything that does not change from row to row.
+func (s *Source) prepare(ctx context.Context, c *catalog, sh shape) (r *relation, schema stream.TableSchema, err error) {
+	f, err := c.facts(ctx, &sh)
+	if err != nil {
+		return nil, schema, err
+	}
+	all, key, err := s.choose(c, &sh, f)
+	if err != nil {
+		return nil, schema, err
+	}
+	r = &relation{shape: sh, events: c.count(sh.table)}
+	schema = stream.TableSchema{
+		Database: s.database, Schema: sh.table.Schema, Table: sh.table.Name, Handling: s.handling.words,
+	}
+	field := func(x *choice, as form) string {
+		name := x.name
+		return as.connect.field(name, !f.notNull[name], s.byDefault(as, x.root.OID, f.notNull[name], f.defaults[name]))
+	}
+	var rowFields, keyFields []string
+	for i := range all {
+		x := &all[i]
+		if x.written {
+			r.columns = append(r.columns, x.form.column(i, x.name))
+			rowFields = append(rowFields, field(x, x.form))
+		}
+		if x.written || x.place > 0 {
+			schema.Columns = append(schema.Columns, x.describe(f))
+			if x.root.Kind == "e" && s.handling.schemas() {
+				r.enums = append(r.enums, enumColumn{i, x.root.Labels})
+			}
+		}
+	}
+	for _, i := range key {
+		x := &all[i]
+		as := x.form.ofKey(&c.values)
+		r.key = append(r.key, as.column(i, x.name))
+		keyFields = append(keyFields, field(x, as))
+	}
+	if schema.ID, err = schemaID(schema); err != nil {
+		return nil, schema, err
+	}
+	r.schemaID = []byte(schema.ID)
+	name := cdc.TopicName(s.o.Prefix, sh.table.Schema, sh.table.Name)
+	r.keyOpen, r.keyEnd = around(s.handling.keySchemas, connectStruct(name+".Key", 0, keyFields...))
+	r.open, _ = around(s.handling.valueSchemas, connectEnvelope(name, rowFields))
 	r.open = append(r.open, `{"before":`...)
 	r.where = append(r.where, `"schema":`...)
 	r.where, _ = encodeString(r.where, []byte(sh.table.Schema))
@@ -205,74 +304,11 @@ func (s *Source) newRelation(ctx context.Context, w *cdc.Writer, c *catalog, sh 
 	r.where, _ = encodeString(r.where, []byte(sh.table.Name))
 	if s.o.Outbox != "" && s.outboxTable.Match(sh.table) {
 		if r.outbox, err = newOutbox(&sh); err != nil {
-			return nil, err
+			return nil, schema, err
 		}
 	}
-	return r, nil
+	return r, schema, nil
 }
-
-// keyColumns are the places of the record key's columns: those that message.key.columns names, in its order, else the
-// table's own.
-func (s *Source) keyColumns(sh *shape, f facts) []int {
-	var key []int
-	for _, re := range s.handling.keys {
-		for i, col := range sh.columns {
-			if re.MatchString(sh.table.String()+"."+col.name) && !slices.Contains(key, i) {
-				key = append(key, i)
-			}
-		}
-	}
-	if key != nil {
-		return key
-	}
-	return sh.keyColumns(f)
-}
-
-// choose says whether a column is written to the row, and how it is masked, nil for not.
-func (s *Source) choose(c *catalog, sh *shape, i int, inKey bool) (written bool, m *mask, err error) {
-	col := sh.columns[i]
-	name := sh.table.String() + "." + col.name
-	h := &s.handling
-	written = !h.exclude.match(name) && (h.include == nil || h.include.match(name))
-	if h.words[unknownOption] == "false" && c.types.form(&c.values, col.typ, col.mod).foreign {
-		written = false
-	}
-	for at := range h.masks {
-		if h.masks[at].columns.match(name) {
-			m = &h.masks[at]
-			break
-		}
-	}
-	if m == nil || !written && !inKey {
-		return written, nil, nil
-	}
-	const next = "name other columns, or leave the column out with column.exclude.list"
-	root, _ := c.types.root(col.typ, col.mod)
-	switch {
-	case !masked(root.OID, root.Name):
-		return false, nil, fault.New(fault.Invalid, "mask "+name, next, "%s is for columns of text, and this is none", m.option)
-	case inKey && m.kind != "hash":
-		return false, nil, fault.New(fault.Invalid, "mask "+name, next, "it is in the record key, where %s would make one key of many", m.option)
-	case s.o.Outbox != "" && s.outboxTable.Match(sh.table):
-		return false, nil, fault.New(fault.Invalid, "mask "+name, "name other columns", "an outbox's events are routed as they are")
-	}
-	return written, m, nil
-}
-
-// form is how a column's values are written.
-func (s *Source) form(c *catalog, m *mask, col shapeColumn) form {
-	if m != nil {
-		_, mod := c.types.root(col.typ, col.mod)
-		return m.form(max(0, int(mod)-4))
-	}
-	if f := c.types.form(&c.values, col.typ, col.mod); !s.opaque(f) {
-		return f
-	}
-	return c.types.opaqueForm(&c.values, col.typ, col.mod)
-}
-
-// opaque reports whether values are written as Debezium writes those of types that it does not know, if at all.
-func (s *Source) opaque(f form) bool { return f.foreign && s.handling.words[unknownOption] == "true" }
 
 func (f form) column(at int, name string) column {
 	prefix, _ := encodeString(nil, []byte(name))

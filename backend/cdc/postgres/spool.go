@@ -10,13 +10,17 @@ import (
 	"os"
 
 	"freshet/backend/fault"
+	"freshet/backend/space"
 )
 
 const (
 	spoolBuffer = 256 << 10
-	// maxSpool bounds what all transactions that are still running may take of the disk, in bytes. Where it is not enough,
-	// the server is asked to keep them itself.
-	maxSpool = 64 << 30
+	// maxSpool bounds what all transactions that are still running may take of the disk, in bytes, and spoolReserve is what
+	// stays free there. Where that is not enough, the server is asked to keep them itself.
+	maxSpool     = 64 << 30
+	spoolReserve = 1 << 30
+	// spoolLook is after how many bytes the disk is looked at.
+	spoolLook = 16 << 20
 )
 
 // spool keeps the messages of one transaction that the server sends while it runs, as they came: it may be rolled back,
@@ -38,8 +42,24 @@ type subTransaction struct {
 
 // spools are all of a stream.
 type spools struct {
-	dir  string
-	used int64 // bytes of all files
+	dir    string
+	used   int64 // bytes of all files
+	looked int64 // bytes written since the disk was looked at
+}
+
+// room reports whether n bytes more may be kept.
+func (s *spools) room(n int64) error {
+	if s.used += n; s.used > maxSpool {
+		return spoolError(fmt.Errorf("they take more than %d GB", maxSpool>>30))
+	}
+	if s.looked += n; s.looked < spoolLook {
+		return nil
+	}
+	s.looked = 0
+	if free := space.Free(s.dir); free >= 0 && free < spoolReserve {
+		return spoolError(fmt.Errorf("the disk has %d MB free", free>>20))
+	}
+	return nil
 }
 
 func (s *spools) open() (*spool, error) {
@@ -78,8 +98,8 @@ func (s *spool) add(xid uint32, lsn uint64, kind byte, body []byte) error {
 func (s *spool) end() int64 { return s.size + int64(len(s.buf)) }
 
 func (s *spool) flush() error {
-	if s.spools.used += int64(len(s.buf)); s.spools.used > maxSpool {
-		return spoolError(fmt.Errorf("they take more than %d GB", maxSpool>>30))
+	if err := s.spools.room(int64(len(s.buf))); err != nil {
+		return err
 	}
 	if _, err := s.file.WriteAt(s.buf, s.size); err != nil {
 		return spoolError(err)

@@ -590,6 +590,13 @@ func (st *streamer) change(ctx context.Context, kind byte, lsn uint64) error {
 		if err := r.check(after); err != nil {
 			return err
 		}
+		if r.outgrown(after) {
+			st.shapes[r.oid] = r.shape
+			if r, err = st.relation(ctx, r.oid); err != nil {
+				return err
+			}
+			r.outgrown(after) // a label that is gone again is not looked for a second time
+		}
 	}
 	op := stream.Create
 	switch kind {

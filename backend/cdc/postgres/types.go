@@ -28,12 +28,12 @@ type typeCache map[uint32]typeInfo
 
 const maxTypeDepth = 16 // of domains over domains
 
-// load reads the types that are missing, with the types under them. A type that is gone stays missing.
+// load reads the types that are missing, with the types under them, and enums again. A type that is gone stays missing.
 func (c typeCache) load(ctx context.Context, q querier, oids []uint32) error {
-	for range maxTypeDepth {
+	for depth := range maxTypeDepth {
 		var missing []uint32
 		for _, oid := range oids {
-			if _, ok := c[oid]; !ok && oid != 0 {
+			if t, ok := c[oid]; oid != 0 && (!ok || t.Kind == "e" && depth == 0) {
 				missing = append(missing, oid)
 			}
 		}
@@ -272,9 +272,8 @@ func (c *codec) byteaForm() form {
 	return known(encodeBase64(base64.StdEncoding), placeholderBytes, connectBytes)
 }
 
-// keyForm is the form of a key's column: values that the database takes for equal are the same bytes.
-func (c typeCache) keyForm(values *codec, oid uint32, mod int32) form {
-	f := c.form(values, oid, mod)
+// ofKey is the form in a record key: values that the database takes for equal are the same bytes.
+func (f form) ofKey(values *codec) form {
 	if f.connect == connectVariableDecimal {
 		f.encode = values.shortDecimal
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"freshet/backend/fault"
+	"freshet/backend/space"
 	"freshet/backend/wholefile"
 )
 
@@ -200,7 +201,7 @@ func (c *cleaner) compact() error {
 	if !grown || time.Now().Before(c.next) {
 		return nil
 	}
-	if free := diskFree(c.b.o.Dir); free >= 0 && free < total+c.b.o.Reserve/2 {
+	if free := space.Free(c.b.o.Dir); free >= 0 && free < total+c.b.o.Reserve/2 {
 		return fmt.Errorf("the disk has %d bytes free, less than the %d that it may take", free, total)
 	}
 	began := time.Now()

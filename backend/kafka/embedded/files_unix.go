@@ -26,12 +26,3 @@ func lockDir(path string) (*os.File, error) {
 	}
 	return f, nil
 }
-
-// diskFree is what the disk under path still takes, -1 unknown.
-func diskFree(path string) int64 {
-	var s unix.Statfs_t
-	if err := unix.Statfs(path, &s); err != nil {
-		return -1
-	}
-	return int64(s.Bavail) * int64(s.Bsize)
-}

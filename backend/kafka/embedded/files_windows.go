@@ -25,16 +25,3 @@ func lockDir(path string) (*os.File, error) {
 	}
 	return f, nil
 }
-
-// diskFree is what the disk under path still takes, -1 unknown.
-func diskFree(path string) int64 {
-	p, err := windows.UTF16PtrFromString(path)
-	if err != nil {
-		return -1
-	}
-	var free uint64
-	if err := windows.GetDiskFreeSpaceEx(p, &free, nil, nil); err != nil {
-		return -1
-	}
-	return int64(free)
-}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"freshet/backend/space"
 )
 
 // quota keeps the folder within its bound: above it producing is refused, in words that clients retry on, until there
@@ -87,7 +89,7 @@ func (q *quota) run(ctx context.Context) {
 func (q *quota) measure() bool {
 	before := q.added.Load()
 	used := folderSize(q.b.o.Dir)
-	free := diskFree(q.b.o.Dir)
+	free := space.Free(q.b.o.Dir)
 	q.added.Add(-before)
 	q.mu.Lock()
 	defer q.mu.Unlock()
