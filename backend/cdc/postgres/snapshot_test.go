@@ -30,7 +30,7 @@ func TestSnapshotOfOneMoment(t *testing.T) {
 			go func() {
 				defer conn.Close(context.Background())
 				r := rand.New(rand.NewPCG(seed, 1))
-				for ctx.Err() == nil {
+				for n := 0; n < 3000 && ctx.Err() == nil; n++ {
 					// The rows of one mover are its own, so that neither waits for the other.
 					from, to := 2*r.IntN(rows/2)+1+int(seed), 2*r.IntN(rows/2)+1+int(seed)
 					sql := fmt.Sprintf(`BEGIN; UPDATE account%d SET v = v - 1 WHERE id = %d; UPDATE account%d SET v = v + 1 WHERE id = %d; COMMIT`, r.IntN(tables), from, r.IntN(tables), to)

@@ -36,10 +36,9 @@ describe.skipIf(!Demo.built || process.env.FRESHET_PROOF === undefined)('ten tho
       }
       await Promise.all(Array.from({ length: 5 }, make))
     }, topics)
-    await page.waitForFunction(async (n) => (await (await fetch('/api/topic-rows')).json()).items.length >= n, topics, {
-      polling: 1000,
-      timeout: 120_000,
-    })
+    // Until the probe has seen all of them; waitForFunction takes a promise for an answer.
+    const seen = () => page.evaluate(async () => (await (await fetch('/api/topic-rows')).json()).items.length as number)
+    while ((await seen()) < topics) await page.waitForTimeout(500)
   }, 1_200_000)
   afterAll(async () => {
     await ctx?.close()
