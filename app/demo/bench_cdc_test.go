@@ -275,7 +275,7 @@ func (c *cdcBench) measure(load benchLoad) {
 	for try := range c.tries {
 		c.freshet("sources", "pause", load.name)
 		load.fill(c, try)
-		c.do("SELECT pg_logical_emit_message(true, 'bench', 'end', true)")
+		c.do("BEGIN; SET LOCAL synchronous_commit = on; SELECT pg_logical_emit_message(true, 'bench', 'end'); COMMIT")
 		lsn := c.text("SELECT pg_current_wal_flush_lsn()::text")
 		us := func() {
 			before, cpu := c.written(load.name), cpuOf(c.t, c.cmd.Process.Pid)
