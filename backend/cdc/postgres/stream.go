@@ -150,11 +150,21 @@ func (s *Source) stream(ctx context.Context, w *cdc.Writer, d detail) error {
 	w.SetTables(st.tables)
 	w.SetState(cdc.Streaming, "")
 	err = st.run(ctx, d, timeout)
-	if errors.Is(err, errSpool) {
+	var failed *pgconn.PgError
+	switch {
+	case errors.Is(err, errSpool):
 		s.noSpill = true
+	case s.spills() && errors.As(err, &failed) && failed.Code == internalError:
+		// PostgreSQL 15 was seen to fail so ("could not map filenode") where a running transaction's DDL was rolled back.
+		s.noSpill = true
+		return fault.New(fault.Unavailable, op, "it is tried again soon, and asked to send transactions once they have committed",
+			"the server has failed while it sent a running transaction: %s", failed.Message)
 	}
 	return s.fault(op, err)
 }
+
+// internalError is the server's SQLSTATE of what should not be.
+const internalError = "XX000"
 
 // spills reports whether the server may send transactions while they run.
 func (s *Source) spills() bool { return s.o.SpillDir != "" && !s.noSpill && !s.handling.whole }
