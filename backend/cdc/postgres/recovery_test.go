@@ -489,7 +489,7 @@ func TestSlotInUse(t *testing.T) {
 func TestSnapshotCutShort(t *testing.T) {
 	eachVersion(t, func(t *testing.T, db *database) {
 		db.exec(`CREATE TABLE a(id int PRIMARY KEY); CREATE TABLE b(id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 100); INSERT INTO b SELECT generate_series(1, 20000)`)
-		c := startCapture(t, db, with(map[string]string{"snapshot.max.threads": "1"})) // a is read whole before b
+		c := startCapture(t, db)
 		c.wait("in the snapshot", func(p probes.SourceProgress) bool { return len(c.log.Records("shop.public.b")) > 10 })
 		c.log.Stall(true)
 		c.crash()
