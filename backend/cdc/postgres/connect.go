@@ -108,14 +108,13 @@ func connectEnum(labels []string) connectType {
 	return t
 }
 
-func connectVector(element, name string) connectType {
-	t := connectType{head: `"type":"array","items":{"type":"` + element + `","optional":false}`}
-	t.tail = connectNamed("array", name).tail
-	return t
+func connectVector(element connectType, name string) connectType {
+	return connectType{connectArray(element, false).head, connectNamed("array", name).tail}
 }
 
-func connectArray(element connectType) connectType {
-	return connectType{head: `"type":"array","items":` + element.schema(true)}
+// connectArray is an array whose elements may be null or may not.
+func connectArray(element connectType, optional bool) connectType {
+	return connectType{head: `"type":"array","items":` + element.schema(optional)}
 }
 
 // connectStruct is a struct of fields as connectType.field gives them.
@@ -175,7 +174,7 @@ var (
 	connectTransactionKey   = connectStruct("io.debezium.connector.common.TransactionMetadataKey", 1, connectString.field("id", false, ""))
 	connectTransactionValue = connectStruct("io.debezium.connector.common.TransactionMetadataValue", 1,
 		connectString.field("status", false, ""), connectString.field("id", false, ""), connectInt64.field("event_count", true, ""),
-		connectArrayOf(connectStruct("event.collection", 1, connectString.field("data_collection", false, ""), connectInt64.field("event_count", false, ""))).field("data_collections", true, ""),
+		connectArray(connectStruct("event.collection", 1, connectString.field("data_collection", false, ""), connectInt64.field("event_count", false, "")), false).field("data_collections", true, ""),
 		connectInt64.field("ts_ms", false, ""))
 
 	connectHeartbeatKey   = connectStruct("io.debezium.connector.common.ServerNameKey", 1, connectString.field("serverName", false, ""))
@@ -183,11 +182,6 @@ var (
 
 	connectMessageKey = connectStruct("io.debezium.connector.postgresql.MessageKey", 1, connectString.field("prefix", true, ""))
 )
-
-// connectArrayOf is an array whose elements are never null.
-func connectArrayOf(element connectType) connectType {
-	return connectType{head: `"type":"array","items":` + element.schema(false)}
-}
 
 // connectEnvelope is that of a table's records; fields are a row's.
 func connectEnvelope(topic string, fields []string) connectType {

@@ -211,7 +211,7 @@ func (c typeCache) form(values *codec, oid uint32, mod int32) form {
 func (c typeCache) arrayForm(values *codec, t typeInfo, mod int32) form {
 	of, _ := c.root(t.Element, mod)
 	element := c.form(values, t.Element, mod)
-	f := known(values.array(element.encode, t.Delimiter), arrayPlaceholder(of.OID), connectArray(element.connect))
+	f := known(values.array(element.encode, t.Delimiter), arrayPlaceholder(of.OID), connectArray(element.connect, true))
 	f.foreign = element.foreign || c[t.Element].Kind == "d"
 	switch of.OID {
 	case moneyOID, pgtype.NameOID, pgtype.IntervalOID, pgtype.VarbitOID, pgtype.XMLOID, pgtype.PointOID:
@@ -240,9 +240,9 @@ func (c *codec) extensionForm(t typeInfo) (form, bool) {
 	case "geography":
 		return known(c.postgis, nullText, connectGeography), true
 	case "vector":
-		return known(c.vector, nullText, connectVector("double", "io.debezium.data.DoubleVector")), true
+		return known(c.vector, nullText, connectVector(connectDouble, "io.debezium.data.DoubleVector")), true
 	case "halfvec":
-		return known(c.vector, nullText, connectVector("float", "io.debezium.data.FloatVector")), true
+		return known(c.vector, nullText, connectVector(connectFloat, "io.debezium.data.FloatVector")), true
 	case "sparsevec":
 		return known(c.sparseVector, nullText, connectSparseVector), true
 	}
@@ -291,7 +291,7 @@ func (c typeCache) opaqueForm(values *codec, oid uint32, mod int32) form {
 		return inner(dst, digits)
 	}
 	if t, _ := c.root(oid, mod); t.Array {
-		return known(values.array(f.encode, t.Delimiter), nullText, connectArray(f.connect))
+		return known(values.array(f.encode, t.Delimiter), nullText, connectArray(f.connect, true))
 	}
 	return f
 }

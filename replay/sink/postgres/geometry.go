@@ -76,14 +76,19 @@ func appendNumber(b []byte, f float64) []byte {
 	return strconv.AppendFloat(b, f, 'g', -1, 64)
 }
 
-// wkbPoints reads the points of a line or of a polygon with one ring.
-func wkbPoints(v *stream.Value) ([][2]float64, error) {
-	const line, polygon = 2, 3
+// wkbOf is the well-known binary form in a struct.
+func wkbOf(v *stream.Value) ([]byte, error) {
 	w, ok := v.Get("wkb")
 	if !ok {
 		return nil, errShape
 	}
-	raw, err := bytesOf(w)
+	return bytesOf(w)
+}
+
+// wkbPoints reads the points of a line or of a polygon with one ring.
+func wkbPoints(v *stream.Value) ([][2]float64, error) {
+	const line, polygon = 2, 3
+	raw, err := wkbOf(v)
 	if err != nil {
 		return nil, err
 	}
@@ -163,15 +168,8 @@ func fromPostGIS(b []byte, v *stream.Value) ([]byte, error) {
 	if v.Kind != stream.Object {
 		return fromText(b, v)
 	}
-	w, ok := v.Get("wkb")
-	if !ok {
-		return b, errShape
-	}
-	raw, err := bytesOf(w)
-	if err != nil {
-		return b, err
-	}
-	return hex.AppendEncode(b, raw), nil
+	raw, err := wkbOf(v)
+	return hex.AppendEncode(b, raw), err
 }
 
 // fromVector reads a list of numbers, or the struct of a sparse vector.
