@@ -32,7 +32,8 @@ type handling struct {
 	transactions     bool // transaction's topic and each record's place in its transaction
 	transactionTopic string
 
-	whole bool // transactions are sent once they have committed
+	whole           bool // transactions are sent once they have committed
+	snapshotThreads int
 
 	heartbeat       time.Duration // 0 for none
 	heartbeatPrefix string
@@ -71,6 +72,12 @@ const (
 	heartbeatQuery    = "heartbeat.action.query"
 )
 
+const (
+	// usualThreads is how many connections read a snapshot unless told otherwise.
+	usualThreads = 2
+	maxThreads   = 32
+)
+
 // options are the others. Each reads its value, or says what could be given.
 var options = map[string]func(h *handling, value string) (want string){
 	tombstonesOption: func(h *handling, value string) string {
@@ -96,6 +103,14 @@ var options = map[string]func(h *handling, value string) (want string){
 		return ""
 	},
 	"topic.heartbeat.prefix": func(h *handling, value string) string { return readTopicPart(value, &h.heartbeatPrefix) },
+	"snapshot.max.threads": func(h *handling, value string) string {
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 || n > maxThreads {
+			return fmt.Sprintf("a number up to %d", maxThreads)
+		}
+		h.snapshotThreads = n
+		return ""
+	},
 	"streaming": func(h *handling, value string) string {
 		var on bool
 		want := readBool(value, &on)
@@ -114,7 +129,7 @@ var options = map[string]func(h *handling, value string) (want string){
 // is done, or is said to be not.
 func readHandling(properties map[string]string) (handling, error) {
 	const op = "read source options"
-	h := handling{words: map[string]string{}, transactionTopic: "transaction", heartbeatPrefix: "__debezium-heartbeat"}
+	h := handling{words: map[string]string{}, transactionTopic: "transaction", heartbeatPrefix: "__debezium-heartbeat", snapshotThreads: usualThreads}
 	for name, words := range handlingWords {
 		h.words[name] = words[0]
 	}

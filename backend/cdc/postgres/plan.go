@@ -89,7 +89,8 @@ func (p *Plan) String() string {
 		}
 	}
 	if p.Snapshot {
-		fmt.Fprintf(&b, "Reads a first snapshot of about %d rows, %d MB\n", p.SnapshotRows, p.SnapshotBytes>>20)
+		fmt.Fprintf(&b, "Reads a first snapshot of about %d rows, %d MB. DDL and TRUNCATE of its tables wait until it ends, and what comes behind them\n",
+			p.SnapshotRows, p.SnapshotBytes>>20)
 	} else {
 		b.WriteString("Reads no snapshot: only what changes from now on\n")
 	}

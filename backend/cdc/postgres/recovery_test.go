@@ -489,7 +489,7 @@ func TestSlotInUse(t *testing.T) {
 func TestSnapshotCutShort(t *testing.T) {
 	eachVersion(t, func(t *testing.T, db *database) {
 		db.exec(`CREATE TABLE a(id int PRIMARY KEY); CREATE TABLE b(id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 100); INSERT INTO b SELECT generate_series(1, 20000)`)
-		c := startCapture(t, db)
+		c := startCapture(t, db, with(map[string]string{"snapshot.max.threads": "1"})) // a is read whole before b
 		c.wait("in the snapshot", func(p probes.SourceProgress) bool { return len(c.log.Records("shop.public.b")) > 10 })
 		c.log.Stall(true)
 		c.crash()
@@ -604,5 +604,36 @@ func TestStoreTrouble(t *testing.T) {
 	c.equal("public.t")
 	if n := len(c.log.Records("shop.public.t")); n != 2 {
 		t.Errorf("%d records, want 2", n)
+	}
+}
+
+// TestMessageBeforeCommit stops the capture between a message that is no part of a transaction and the commit whose record
+// follows it in the WAL: what is confirmed with the message must not reach into the commit.
+func TestMessageBeforeCommit(t *testing.T) {
+	db := sharedDatabase(t, 18) // messages are flushed on demand since version 17
+	db.exec(`CREATE TABLE t(id int PRIMARY KEY)`)
+	c := startCapture(t, db)
+	c.streaming()
+	ctx := t.Context()
+	for id := range 5 {
+		tx, err := db.conn.Begin(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Exec(ctx, `INSERT INTO t VALUES ($1)`, id); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Exec(ctx, `SELECT pg_logical_emit_message(false, 'p', 'm', true)`); err != nil {
+			t.Fatal(err)
+		}
+		c.until("the message has come", func() bool { return len(c.log.Records("shop.message")) == id+1 })
+		c.stop() // confirms it
+		if err := tx.Commit(ctx); err != nil {
+			t.Fatal(err)
+		}
+		c.start()
+		c.streaming()
+		c.caughtUp()
+		c.equal("public.t")
 	}
 }

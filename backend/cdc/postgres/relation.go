@@ -231,18 +231,42 @@ func (x *choice) describe(f facts) stream.Column {
 	return col
 }
 
-// newRelation prepares everything that does not change from row to row, and makes the schema and the topic known.
+// newRelation prepares a relation, and makes its schema and its topic known.
 func (s *Source) newRelation(ctx context.Context, w *cdc.Writer, c *catalog, sh shape) (*relation, error) {
-	f, err := c.facts(ctx, &sh)
+	r, schema, err := s.prepare(ctx, c, sh)
 	if err != nil {
 		return nil, err
+	}
+	if err := w.Schema(ctx, schema); err != nil {
+		return nil, err
+	}
+	name := s.topicName(sh.table)
+	if other, taken := c.topics[name]; taken && other != sh.table {
+		return nil, fault.New(fault.Invalid, "capture "+sh.table.String(), "leave one of them out of the publication",
+			"its topic %s is that of %s already", name, other)
+	}
+	if r.topic, err = w.Topic(ctx, name); err != nil {
+		return nil, err
+	}
+	c.topics[name] = sh.table
+	return r, nil
+}
+
+func (s *Source) topicName(t cdc.Table) string { return cdc.TopicName(s.o.Prefix, t.Schema, t.Name) }
+
+// prepare makes everything that does not change from row to row. Who encodes beside others prepares a relation of their own.
+func (s *Source) prepare(ctx context.Context, c *catalog, sh shape) (*relation, stream.TableSchema, error) {
+	var schema stream.TableSchema
+	f, err := c.facts(ctx, &sh)
+	if err != nil {
+		return nil, schema, err
 	}
 	all, key, err := s.choose(c, &sh, f)
 	if err != nil {
-		return nil, err
+		return nil, schema, err
 	}
 	r := &relation{shape: sh, events: c.count(sh.table)}
-	schema := stream.TableSchema{
+	schema = stream.TableSchema{
 		Database: s.database, Schema: sh.table.Schema, Table: sh.table.Name, Handling: s.handling.words,
 	}
 	field := func(x *choice, as form) string {
@@ -270,21 +294,10 @@ func (s *Source) newRelation(ctx context.Context, w *cdc.Writer, c *catalog, sh 
 		keyFields = append(keyFields, field(x, as))
 	}
 	if schema.ID, err = schemaID(schema); err != nil {
-		return nil, err
+		return nil, schema, err
 	}
 	r.schemaID = []byte(schema.ID)
-	if err := w.Schema(ctx, schema); err != nil {
-		return nil, err
-	}
-	name := cdc.TopicName(s.o.Prefix, sh.table.Schema, sh.table.Name)
-	if other, taken := c.topics[name]; taken && other != sh.table {
-		return nil, fault.New(fault.Invalid, "capture "+sh.table.String(), "leave one of them out of the publication",
-			"its topic %s is that of %s already", name, other)
-	}
-	if r.topic, err = w.Topic(ctx, name); err != nil {
-		return nil, err
-	}
-	c.topics[name] = sh.table
+	name := s.topicName(sh.table)
 	r.keyOpen, r.keyEnd = around(s.handling.keySchemas, connectStruct(name+".Key", 0, keyFields...))
 	r.open, _ = around(s.handling.valueSchemas, connectEnvelope(name, rowFields))
 	r.open = append(r.open, `{"before":`...)
@@ -294,10 +307,10 @@ func (s *Source) newRelation(ctx context.Context, w *cdc.Writer, c *catalog, sh 
 	r.where, _ = encodeString(r.where, []byte(sh.table.Name))
 	if s.o.Outbox != "" && s.outboxTable.Match(sh.table) {
 		if r.outbox, err = newOutbox(&sh); err != nil {
-			return nil, err
+			return nil, schema, err
 		}
 	}
-	return r, nil
+	return r, schema, nil
 }
 
 func (f form) column(at int, name string) column {

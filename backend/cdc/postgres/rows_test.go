@@ -213,7 +213,7 @@ func TestPartitions(t *testing.T) {
 			CREATE TABLE parent(id int PRIMARY KEY); CREATE TABLE child(id int PRIMARY KEY) INHERITS (parent);
 			INSERT INTO p VALUES (1, 1, 'a'), (2, 11, 'b'); INSERT INTO parent VALUES (1); INSERT INTO child VALUES (2);
 		`)
-		c := startCapture(t, db)
+		c := startCapture(t, db, with(map[string]string{"snapshot.max.threads": "1"}))
 		c.streaming()
 		db.exec(`INSERT INTO p VALUES (3, 12, 'c')`)
 		db.exec(`UPDATE p SET v = 'd' WHERE id = 1`)
@@ -343,7 +343,7 @@ func TestSnapshotMarkers(t *testing.T) {
 	db := sharedDatabase(t, 15)
 	db.exec(`CREATE TABLE a(id int PRIMARY KEY); CREATE TABLE b(id int PRIMARY KEY); CREATE TABLE c(id int PRIMARY KEY); CREATE TABLE d(id int PRIMARY KEY); CREATE TABLE e(id int PRIMARY KEY);
 		INSERT INTO a SELECT generate_series(1, 3); INSERT INTO b VALUES (1); INSERT INTO d SELECT generate_series(1, 3)`)
-	c := startCapture(t, db)
+	c := startCapture(t, db, with(map[string]string{"snapshot.max.threads": "1"})) // one after the other
 	c.streaming()
 	var markers []string
 	for _, topic := range []string{"a", "b", "c", "d", "e"} {

@@ -55,7 +55,7 @@ func (d *detail) tables() []cdc.Table {
 func (d *detail) topics(s *Source) map[cdc.Table]string {
 	topics := map[cdc.Table]string{}
 	for _, t := range d.tables() {
-		topics[t] = cdc.TopicName(s.o.Prefix, t.Schema, t.Name)
+		topics[t] = s.topicName(t)
 	}
 	return topics
 }
@@ -91,7 +91,7 @@ func (s *Source) Run(ctx context.Context, w *cdc.Writer) error {
 	if state.Making {
 		// A snapshot's rows can be had under their slot's own snapshot only, which is gone: all of it begins anew, under
 		// another identity.
-		if err := s.remove(ctx, d); err != nil {
+		if err := s.startOver(ctx, d); err != nil {
 			return err
 		}
 		if err := w.Save(ctx, func(st *cdc.State) { *st = cdc.State{Paused: st.Paused} }); err != nil {
@@ -108,6 +108,19 @@ func (s *Source) Run(ctx context.Context, w *cdc.Writer) error {
 		}
 	}
 	return s.stream(ctx, w, d)
+}
+
+// startOver removes the slot. Publications that still serve stay: to drop one can fail what the application writes just then
+// ("cache lookup failed for publication").
+func (s *Source) startOver(ctx context.Context, d detail) error {
+	if err := s.remove(ctx, d, false); err != nil {
+		return err
+	}
+	p, err := s.Plan(ctx)
+	if err != nil || p.Err() == nil {
+		return err
+	}
+	return s.remove(ctx, d, true)
 }
 
 // setUp makes what the capture needs on the server and reads the snapshot.
@@ -404,13 +417,13 @@ func (s *Source) Drop(ctx context.Context, st cdc.State) error {
 	if err != nil || d.Slot == "" {
 		return err
 	}
-	return s.remove(ctx, d)
+	return s.remove(ctx, d, true)
 }
 
 const dropWait = 30 * time.Second
 
-func (s *Source) remove(ctx context.Context, d detail) error {
-	const op = "remove slot and publications"
+func (s *Source) remove(ctx context.Context, d detail, publications bool) error {
+	const op = "remove what was made on the server"
 	conn, err := s.open(ctx, true, maxControlBody)
 	if err != nil {
 		return err
@@ -425,6 +438,9 @@ func (s *Source) remove(ctx context.Context, d detail) error {
 	}
 	if err := s.dropSlot(ctx, conn, d.Slot); err != nil {
 		return err
+	}
+	if !publications {
+		return nil
 	}
 	full, insert := s.publications()
 	for _, name := range []string{full, insert} {

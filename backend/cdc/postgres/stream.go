@@ -569,13 +569,15 @@ func (st *streamer) emitted(ctx context.Context, m *logicalMessage) error {
 	if m.transactional {
 		return st.marks.emitted(ctx, m)
 	}
+	// Its LSN is its record's end. The next record begins there, and where that is a commit, its transaction has that
+	// position and is still to come.
 	now := time.Now()
-	st.w.Begin(m.lsn, now)
+	st.w.Begin(m.lsn-1, now)
 	st.env.begin(now.UnixMicro(), "false", 0, st.lastCommit)
 	if err := st.marks.emitted(ctx, m); err != nil {
 		return err
 	}
-	st.w.Commit(m.lsn + 1)
+	st.w.Commit(m.lsn)
 	return nil
 }
 
