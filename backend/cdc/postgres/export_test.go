@@ -6,3 +6,5 @@ func SetChunkPages(n int64) (reset func()) {
 	chunkPages = n
 	return func() { chunkPages = was }
 }
+
+var NewGulper = newGulper

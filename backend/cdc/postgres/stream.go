@@ -48,6 +48,14 @@ func (s *Source) openReplication(ctx context.Context) (*replication, error) {
 	config := s.connection(maxStreamBody).Config
 	config.RuntimeParams["replication"] = "database"
 	r := &replication{}
+	dial := config.DialFunc
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return newGulper(conn), nil
+	}
 	config.BuildFrontend = func(reader io.Reader, writer io.Writer) *pgproto3.Frontend {
 		r.wire = newWire(reader, maxStreamBody)
 		return pgproto3.NewFrontend(r.wire, writer)

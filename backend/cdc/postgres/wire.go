@@ -4,16 +4,11 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"time"
 )
 
 const (
 	wireBuffer = 4 << 20
 	headerSize = 5 // type and length
-
-	// gulp is how long a reader that is faster than the server lets it go on alone: a reader that is there for every row
-	// costs the server a wake-up for every row.
-	gulp = 100 * time.Microsecond
 )
 
 // wire reads the server's messages. It is pgproto3's reader while a connection is made, giving it no more than the
@@ -25,7 +20,6 @@ type wire struct {
 
 	buf        []byte
 	start, end int // what is read and not yet taken
-	read       time.Time
 	left       int // of the message that Read is in
 }
 
@@ -100,13 +94,9 @@ func (w *wire) fill(n int) error {
 			if err := w.wait(); err != nil {
 				return err
 			}
-			if time.Since(w.read) < 4*gulp {
-				time.Sleep(gulp)
-			}
 		}
 		read, err := w.r.Read(w.buf[w.end:])
 		w.end += read
-		w.read = time.Now()
 		if err != nil && w.end-w.start < n {
 			return err
 		}
