@@ -54,34 +54,14 @@ func (s *Source) snapshot(ctx context.Context, w *cdc.Writer, r *replication, p 
 	const op = "read the snapshot"
 	run, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var readers []*snapshotReader
+	readers, err := s.openReaders(ctx, w, p, name)
 	defer func() {
 		for _, reader := range readers {
 			closeConn(reader.conn)
 		}
 	}()
-	lock := lockTables(p.tables)
-	for len(readers) < s.handling.snapshotThreads {
-		reader, err := s.openSnapshot(ctx, name)
-		if err != nil {
-			return s.fault(op, err)
-		}
-		readers = append(readers, reader)
-		if len(readers) == 1 {
-			if err := s.settled(ctx, w, reader); err != nil {
-				return s.fault(op, err)
-			}
-			if err := reader.lock(ctx, w, lock, p); err != nil {
-				return s.fault(op, err)
-			}
-		} else if _, err := reader.tx.Exec(ctx, lock); locked(err) {
-			// Somebody waits for the end of the first reader, and whoever waits behind them would never come to read.
-			closeConn(reader.conn)
-			readers = readers[:len(readers)-1]
-			break
-		} else if err != nil {
-			return s.fault(op, err)
-		}
+	if err != nil {
+		return s.fault(op, err)
 	}
 	r.close()
 	var at time.Time
@@ -158,6 +138,37 @@ type snapshotReader struct {
 	row      tuple
 }
 
+// openReaders opens connections under the snapshot that may read at once. Those that are open are returned with an error, too.
+func (s *Source) openReaders(ctx context.Context, w *cdc.Writer, p *Plan, name string) ([]*snapshotReader, error) {
+	first, err := s.openSnapshot(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	readers := []*snapshotReader{first}
+	if err := s.settled(ctx, w, first); err != nil {
+		return readers, err
+	}
+	lock := lockTables(p.tables)
+	if err := first.lock(ctx, w, lock, p); err != nil {
+		return readers, err
+	}
+	for len(readers) < s.handling.snapshotThreads {
+		next, err := s.openSnapshot(ctx, name)
+		if err != nil {
+			return readers, err
+		}
+		if _, err := next.tx.Exec(ctx, lock); err != nil {
+			closeConn(next.conn)
+			if locked(err) { // somebody waits for the first reader's end, and whoever waits behind them would never come to read
+				break
+			}
+			return readers, err
+		}
+		readers = append(readers, next)
+	}
+	return readers, nil
+}
+
 func (s *Source) openSnapshot(ctx context.Context, name string) (*snapshotReader, error) {
 	conn, err := s.open(ctx, false, maxStreamBody)
 	if err != nil {
@@ -178,9 +189,6 @@ func (s *Source) openSnapshot(ctx context.Context, name string) (*snapshotReader
 // the WAL, in which a commit stands a moment before it counts: who reads a row within that moment takes its transaction for
 // aborted, leaves the row out, and has the server note it down as dead for everybody.
 func (s *Source) settled(ctx context.Context, w *cdc.Writer, r *snapshotReader) error {
-	if s.serverVersion(r.tx) < 130000 {
-		return nil
-	}
 	var snapshot string
 	if err := r.tx.QueryRow(ctx, "SELECT pg_current_snapshot()::text").Scan(&snapshot); err != nil {
 		return err
@@ -248,9 +256,6 @@ func locked(err error) bool {
 // lock locks all tables, and makes sure that they still have the files that the snapshot knows: what was written anew since
 // looks empty under it, and its rows would be missed.
 func (r *snapshotReader) lock(ctx context.Context, w *cdc.Writer, statement string, p *Plan) error {
-	if len(p.tables) == 0 {
-		return nil
-	}
 	for {
 		err := pgx.BeginFunc(ctx, r.tx, func(tx pgx.Tx) error { // a savepoint
 			_, err := tx.Exec(ctx, statement)
