@@ -87,7 +87,7 @@ screenshots: ## every screen, light and dark, wide and narrow, in test-artifacts
 	cd frontend && npm run --silent screenshots
 
 proof: ## what takes longer than CI may, of all or of ARGS=page or ARGS=PACKAGES; its log goes to docs/proofs
-	@build/setup.sh test
+	@build/setup.sh proof
 	@build/proof.sh $(ARGS)
 
 clean: ## removes what was built

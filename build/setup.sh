@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh demo|test|desktop|package|package-test   installs what this machine lacks for the target, on Debian and what is
+# setup.sh demo|test|proof|desktop|package|package-test   installs what this machine lacks for the target, on Debian and what is
 # made from it. As root or with sudo, naming the packages: on a terminal it asks first, elsewhere or with YES=1 it goes
 # ahead. Where it can install nothing it says in one line what is missing. It fails only where the target cannot do without.
 set -euo pipefail
@@ -56,8 +56,9 @@ package)
 	need gcc-mingw-w64-x86-64 have x86_64-w64-mingw32-gcc
 	;;
 package-test) need debootstrap have debootstrap ;;
-test)
+test | proof)
 	for_desktop
+	if [[ $1 == proof ]]; then need gdb have gdb; fi
 	need xvfb have Xvfb
 	need webkit2gtk-driver have WebKitWebDriver
 	need xdotool have xdotool

@@ -193,6 +193,16 @@ func (p *PostgresServer) SetHBA(lines ...string) {
 	}
 }
 
+// Write puts a file into the data directory that the server alone may read, and returns its path.
+func (p *PostgresServer) Write(name string, content []byte) string {
+	p.t.Helper()
+	file := filepath.Join(p.Dir, name)
+	if err := errors.Join(os.WriteFile(file, content, 0o600), giveToPostgres(file)); err != nil {
+		p.t.Fatal(err)
+	}
+	return file
+}
+
 // Close ends the server and removes its files.
 func (p *PostgresServer) Close() error {
 	var err error

@@ -12,9 +12,7 @@ import (
 	mathrand "math/rand/v2"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -108,22 +106,8 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write := func(name, kind string, b []byte) string {
-		file := filepath.Join(p.Dir, name)
-		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if owner, err := os.Stat(p.Dir); err != nil {
-			t.Fatal(err)
-		} else if s, ok := owner.Sys().(*syscall.Stat_t); ok {
-			if err := os.Chown(file, int(s.Uid), int(s.Gid)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		return file
-	}
-	root := write("server.crt", "CERTIFICATE", certificate)
-	write("server.key", "PRIVATE KEY", private)
+	root := p.Write("server.crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}))
+	p.Write("server.key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}))
 	db := newDatabase(t, p)
 	for _, sql := range []string{"ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()", "CREATE TABLE t(id int PRIMARY KEY, v text)", "INSERT INTO t SELECT i, 'before' FROM generate_series(1, 1000) i"} {
 		db.exec(sql)

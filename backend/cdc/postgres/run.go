@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"freshet/backend/cdc"
+	"freshet/backend/clock"
 	"freshet/backend/fault"
 )
 
@@ -477,10 +478,8 @@ func (s *Source) dropSlot(ctx context.Context, conn *pgx.Conn, name string) erro
 		if time.Now().After(deadline) {
 			return fault.New(fault.Conflict, op, "end that session and drop again", "pid %d reads it", slot.activePID)
 		}
-		select {
-		case <-ctx.Done():
-			return s.fault(op, ctx.Err())
-		case <-time.After(100 * time.Millisecond):
+		if err := clock.Sleep(ctx, 100*time.Millisecond); err != nil {
+			return s.fault(op, err)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"freshet/backend/cdc"
+	"freshet/backend/clock"
 	"freshet/backend/fault"
 	"freshet/backend/stream"
 )
@@ -27,6 +28,8 @@ const (
 	keepBatch = 32 << 10
 	// progressEvery is how often the snapshot says how far it has got.
 	progressEvery = time.Second
+	// lookAgain is how soon it is looked again for what a snapshot waits for before it begins.
+	lookAgain = 10 * time.Millisecond
 )
 
 // chunk is a part of a table that one reader reads.
@@ -193,8 +196,11 @@ func (s *Source) settled(ctx context.Context, w *cdc.Writer, r *snapshotReader) 
 	if err := r.tx.QueryRow(ctx, "SELECT pg_current_snapshot()::text").Scan(&snapshot); err != nil {
 		return err
 	}
-	var from, to uint64
-	if _, err := fmt.Sscanf(snapshot, "%d:%d:", &from, &to); err == nil && from >= to {
+	var from, to int64
+	if _, err := fmt.Sscanf(snapshot, "%d:%d:", &from, &to); err != nil {
+		return fault.New(fault.Internal, "begin the snapshot", "please report this", "the server's snapshot is %q", snapshot)
+	}
+	if from >= to {
 		return nil // nothing committed since the oldest that ran: such a snapshot cannot be read back as a pg_snapshot
 	}
 	deadline := time.Now().Add(s.o.SlotWait)
@@ -202,9 +208,9 @@ func (s *Source) settled(ctx context.Context, w *cdc.Writer, r *snapshotReader) 
 		var open string
 		err := s.with(ctx, "look for the snapshot's transactions", func(q querier) error {
 			return q.QueryRow(ctx, `
-				SELECT coalesce(min(x), 0)::text FROM generate_series(pg_snapshot_xmin($1::text::pg_snapshot)::text::int8, pg_snapshot_xmax($1::text::pg_snapshot)::text::int8 - 1) x
+				SELECT coalesce(min(x), 0)::text FROM generate_series($2::int8, $3::int8 - 1) x
 				WHERE pg_visible_in_snapshot(x::text::xid8, $1::text::pg_snapshot) AND NOT pg_visible_in_snapshot(x::text::xid8, pg_current_snapshot())`,
-				snapshot).Scan(&open)
+				snapshot, from, to).Scan(&open)
 		})
 		switch {
 		case err != nil:
@@ -216,20 +222,9 @@ func (s *Source) settled(ctx context.Context, w *cdc.Writer, r *snapshotReader) 
 				"the transaction %s has committed, and has not come to its end in %s", open, s.o.SlotWait)
 		}
 		w.SetState(cdc.Snapshot, "the snapshot waits for the end of transaction "+open+", which has committed")
-		if err := pause(ctx); err != nil {
+		if err := clock.Sleep(ctx, lookAgain); err != nil {
 			return err
 		}
-	}
-}
-
-const lockEvery = 10 * time.Millisecond
-
-func pause(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(lockEvery):
-		return nil
 	}
 }
 
@@ -268,7 +263,7 @@ func (r *snapshotReader) lock(ctx context.Context, w *cdc.Writer, statement stri
 			return err
 		}
 		w.SetState(cdc.Snapshot, "waits for a lock: DDL or TRUNCATE holds one of the tables, or waits for it")
-		if err := pause(ctx); err != nil {
+		if err := clock.Sleep(ctx, lookAgain); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"freshet/backend/cdc"
+	"freshet/backend/clock"
 	"freshet/backend/fault"
 	"freshet/probes"
 )
@@ -126,10 +127,8 @@ func (s *Source) Position(ctx context.Context) (uint64, error) {
 		if flushed >= inserted || time.Since(began) > 3*time.Duration(round)*time.Millisecond {
 			return uint64(flushed), nil
 		}
-		select {
-		case <-ctx.Done():
-			return 0, s.fault(op, ctx.Err())
-		case <-time.After(positionPoll):
+		if err := clock.Sleep(ctx, positionPoll); err != nil {
+			return 0, s.fault(op, err)
 		}
 	}
 }

@@ -21,13 +21,13 @@ const (
 	millisTimestampMinInfinity = -9223372036832400000
 )
 
-// clock is a time of day in its text form.
-type clock struct {
+// timeOfDay is one in its text form.
+type timeOfDay struct {
 	hour, minute, second int64
 	micro                int64
 }
 
-func (c clock) micros() int64 {
+func (c timeOfDay) micros() int64 {
 	return ((c.hour*60+c.minute)*60+c.second)*microsPerSecond + c.micro
 }
 
@@ -77,8 +77,8 @@ func (s *scanner) word(w string) bool {
 }
 
 // clock reads HH:MM:SS[.ffffff].
-func (s *scanner) clock() clock {
-	var c clock
+func (s *scanner) clock() timeOfDay {
+	var c timeOfDay
 	c.hour = s.number(2, 9)
 	s.expect(':')
 	c.minute = s.number(2, 2)
@@ -112,7 +112,7 @@ func (s *scanner) date() (year, month, day int64) {
 }
 
 // dateTime reads YYYY-MM-DD HH:MM:SS[.ffffff]; zone and era come later in the text.
-func (s *scanner) dateTime() (year, month, day int64, c clock) {
+func (s *scanner) dateTime() (year, month, day int64, c timeOfDay) {
 	year, month, day = s.date()
 	s.expect(' ')
 	return year, month, day, s.clock()
@@ -271,7 +271,7 @@ func encodeTimetz(dst, text []byte) ([]byte, bool) {
 	if zone != 0 {
 		micros := c.micros() - zone*microsPerSecond
 		micros = (micros%microsPerDay + microsPerDay) % microsPerDay
-		c = clock{hour: micros / (3600 * microsPerSecond), minute: micros / (60 * microsPerSecond) % 60,
+		c = timeOfDay{hour: micros / (3600 * microsPerSecond), minute: micros / (60 * microsPerSecond) % 60,
 			second: micros / microsPerSecond % 60, micro: micros % microsPerSecond}
 	}
 	dst = appendClock(append(dst, '"'), c, c.digits())
@@ -279,7 +279,7 @@ func encodeTimetz(dst, text []byte) ([]byte, bool) {
 }
 
 // digits is how many the fraction has without trailing zeros.
-func (c clock) digits() int {
+func (c timeOfDay) digits() int {
 	digits := 6
 	for v := c.micro; digits > 0 && v%10 == 0; v /= 10 {
 		digits--
@@ -347,7 +347,7 @@ func append2(dst []byte, v int64) []byte {
 	return append(dst, byte('0'+v/10%10), byte('0'+v%10))
 }
 
-func appendClock(dst []byte, c clock, digits int) []byte {
+func appendClock(dst []byte, c timeOfDay, digits int) []byte {
 	dst = append2(dst, c.hour)
 	dst = append(dst, ':')
 	dst = append2(dst, c.minute)
@@ -372,7 +372,7 @@ func appendMicros(dst []byte, micro int64, digits int) []byte {
 type interval struct {
 	years, months, days int64
 	negative            bool // the clock is
-	clock               clock
+	clock               timeOfDay
 }
 
 // interval reads what IntervalStyle=postgres writes.
@@ -421,7 +421,7 @@ func encodeInterval(dst, text []byte) ([]byte, bool) {
 		return dst, false
 	}
 	total := saturatingAdd(saturatingMul(v.years*12+v.months, microsPerMonth), saturatingMul(v.days, microsPerDay))
-	micros := saturatingAdd(saturatingMul(v.clock.hour, 3600*microsPerSecond), clock{minute: v.clock.minute, second: v.clock.second, micro: v.clock.micro}.micros())
+	micros := saturatingAdd(saturatingMul(v.clock.hour, 3600*microsPerSecond), timeOfDay{minute: v.clock.minute, second: v.clock.second, micro: v.clock.micro}.micros())
 	if v.negative {
 		micros = -micros
 	}
